@@ -1,0 +1,63 @@
+# One virtual environment, .venv, serves every target; it is made on first use and brought up to
+# date when pyproject.toml or constraints.txt change.
+
+PYTHON ?= python3
+EXTRAS ?= dev
+RUN ?= runs/demo
+EPISODES ?= 10
+
+comma := ,
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow lint clean
+
+help:
+	@echo "make setup      make .venv and install everything into it"
+	@echo "make demo       train on this machine, then score and film the result, in RUN (runs/demo)"
+	@echo "make test       run the tests"
+	@echo "make test-slow  run the longer checks"
+	@echo "make lint       check style, formatting and types"
+	@echo "make clean      remove .venv and caches; runs stay"
+	@echo
+	@echo "PYTHON=python3.12        the interpreter for a new .venv, 3.11 or later"
+	@echo "EXTRAS=dev,cuda13,warp   for an NVIDIA GPU (cuda12 for older drivers)"
+	@echo "RUN=runs/other           another run directory for make demo"
+
+setup: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/python train.py --preset cpu --run-dir '$(RUN)'
+	$(BIN)/python eval_render.py '$(RUN)' --episodes $(EPISODES)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+# The last -m wins over the one in pyproject.toml.
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m 'slow and not gpu'
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy mjx_dm
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	find mjx_dm tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# An interrupted installation leaves no stamp, so the next call takes it up again.
+$(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "installing into $(VENV), which takes a minute or two the first time"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(BIN)/python:
+	@command -v '$(PYTHON)' >/dev/null || { \
+	  echo "mjx_dm needs Python 3.11 or later, and '$(PYTHON)' was not found: name one with PYTHON=python3.11." >&2; exit 1; }
+	@'$(PYTHON)' -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "mjx_dm needs Python 3.11 or later, and '$(PYTHON)' is older: name one with PYTHON=python3.11." >&2; exit 1; }
+	@echo "making $(VENV)"; '$(PYTHON)' -m venv $(VENV) || { rm -rf $(VENV); \
+	  echo "'$(PYTHON)' cannot make virtual environments: install its venv package (on Debian python3-venv)." >&2; exit 1; }

@@ -1,0 +1,282 @@
+"""What a run is: frozen dataclasses, the presets, and their validation. Imports no JAX."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+ENGINES = ("auto", "mujoco", "mjx", "warp")
+PHYSICS = ("v4", "fast")
+PROPOSALS = ("prior", "policy")
+ACTION_RULES = ("sample", "best_component")
+CRITICS = ("categorical", "scalar")
+ACTIVATIONS = ("relu", "silu")
+
+
+class ConfigError(ValueError):
+    """One sentence: what is wrong, where, and what would be right."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+    """The density-matching learner. Q, temperature and alpha are in scaled-reward units."""
+
+    batch_size: int = 256
+    """Transitions per update."""
+    actor_batch_size: int = 128
+    """States of the batch that the policy is fitted on."""
+    discount: float = 0.99
+    polyak: float = 0.01
+    """Step of the target critic towards the critic: target <- (1-polyak) target + polyak critic."""
+    polyak_every: int = 1
+    """Updates between two target steps."""
+    actor_lr: float = 6e-4
+    critic_lr: float = 6e-4
+    max_grad_norm: float = 10.0
+    actor_widths: tuple[int, ...] = (256, 256, 256)
+    critic_widths: tuple[int, ...] = (256, 256)
+    activation: str = "silu"
+    layer_norm: bool = True
+    normalize_obs: bool = True
+    num_components: int = 1
+    """K, the components of the mixture."""
+    num_proposals: int = 16
+    """M, the actions weighed per state."""
+    proposal: str = "policy"
+    """Where the M actions come from: prior (standard normal) or policy (clipped to the box)."""
+    bounded: bool = True
+    """Actions live in [-1, 1], means go through tanh; otherwise in v4 units, unbounded."""
+    log_std_min: float = -5.0
+    log_std_max: float = 0.0
+    temperature: float = 1.0
+    """T of the weights softmax(Q / T), or its start when ess_target is set."""
+    ess_target: float | None = 0.5
+    """Move log T by 0.01 an update so that ESS / M stays here; none keeps T fixed."""
+    alpha: float = 0.05
+    """Entropy coefficient, or its start when std_target is set."""
+    std_target: float | None = 0.15
+    """Move log alpha by 3e-4 an update so that the mean standard deviation stays here."""
+    log_std_bonus: float = 0.0
+    """lambda of the published actor loss."""
+    action_rule: str = "sample"
+    """Behaviour and bootstrap action: a sample, or the component mean with the highest Q."""
+    critic: str = "categorical"
+    num_atoms: int = 101
+    value_min: float = -20.0
+    value_max: float = 120.0
+    """Support of the categorical critic, in scaled reward."""
+    reward_scale: float = 0.1
+    bootstrap_time_limits: bool = True
+    """A time limit is not a death: bootstrap through it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One training run."""
+
+    preset: str = "cpu"
+    """Settings to start from: cpu, gpu, published or smoke."""
+    run_dir: str = ""
+    """Where the run is written; runs/PRESET if left out."""
+    resume: bool = False
+    """Go on from the newest intact checkpoint in run_dir, with the settings saved there."""
+    seed: int = 0
+    env_steps: int = 500_000
+    """Environment steps in all, over all worlds."""
+    minutes: float | None = None
+    """Stop after so many minutes of training, if env_steps are not reached before."""
+    engine: str = "auto"
+    """What simulates: mujoco (C, CPU), mjx (any device), warp (NVIDIA) or auto."""
+    physics: str = "fast"
+    """v4 is Gymnasium's own integrator and solver; fast is Euler with Newton."""
+    num_envs: int = 64
+    random_steps: int = 10_000
+    """Environment steps with uniform random actions before the first update."""
+    updates_per_step: int = 1
+    """Gradient updates after each step of all worlds."""
+    replay_size: int = 1_000_000
+    """Transitions kept."""
+    chunk_iterations: int = 100
+    """Steps of all worlds, with their updates, in one launch of the program."""
+    checkpoint_minutes: float = 2.0
+    """Minutes of training between checkpoints."""
+    keep_checkpoints: int = 5
+    eval_every: int = 0
+    """Environment steps between evaluations in Humanoid-v4; 0 evaluates at the end only."""
+    eval_episodes: int = 10
+    matmul_precision: str = "default"
+    """The learner's matrix products; physics always runs at the highest."""
+    learner: Annotated[LearnerConfig, tyro.conf.arg(name="")] = LearnerConfig()
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return Path(self.run_dir or f"runs/{self.preset}")
+
+
+_CPU = Config(preset="cpu", env_steps=500_000, minutes=7.0, num_envs=64, updates_per_step=1)
+
+PRESETS: dict[str, Config] = {
+    "cpu": _CPU,
+    "gpu": dataclasses.replace(
+        _CPU,
+        preset="gpu",
+        env_steps=100_000_000,
+        minutes=None,
+        num_envs=1024,
+        updates_per_step=16,
+        random_steps=50_000,
+        chunk_iterations=50,
+        eval_every=2_000_000,
+    ),
+    "published": Config(
+        preset="published",
+        env_steps=1_000_000,
+        physics="v4",
+        num_envs=50,
+        updates_per_step=50,
+        learner=LearnerConfig(
+            batch_size=512,
+            actor_batch_size=512,
+            polyak=0.005,
+            polyak_every=50,
+            actor_lr=3e-4,
+            critic_lr=3e-4,
+            max_grad_norm=float("inf"),
+            actor_widths=(256, 256),
+            activation="relu",
+            layer_norm=False,
+            normalize_obs=False,
+            num_components=32,
+            num_proposals=64,
+            proposal="prior",
+            bounded=False,
+            log_std_min=-4.0,
+            log_std_max=2.0,
+            ess_target=None,
+            alpha=0.0,
+            std_target=None,
+            log_std_bonus=0.01,
+            action_rule="best_component",
+            critic="scalar",
+            reward_scale=1.0,
+            bootstrap_time_limits=False,
+        ),
+    ),
+    "smoke": dataclasses.replace(
+        _CPU,
+        preset="smoke",
+        env_steps=512,
+        num_envs=8,
+        random_steps=64,
+        replay_size=1024,
+        chunk_iterations=16,
+        eval_episodes=1,
+        learner=dataclasses.replace(
+            LearnerConfig(),
+            batch_size=32,
+            actor_batch_size=16,
+            actor_widths=(32, 32),
+            critic_widths=(32, 32),
+            num_components=2,
+            num_proposals=4,
+        ),
+    ),
+}
+
+
+def validate(config: Config) -> Config:
+    """Returns `config` if it can run; raises ConfigError with one sentence if not."""
+    if config.preset not in PRESETS:
+        raise ConfigError(f"--preset {config.preset} is unknown; choose from {_names(PRESETS)}.")
+    c, l = config, config.learner
+    for flag, value, choices in (
+        ("engine", c.engine, ENGINES),
+        ("physics", c.physics, PHYSICS),
+        (
+            "matmul-precision",
+            c.matmul_precision,
+            ("default", "bfloat16", "tensorfloat32", "highest"),
+        ),
+        ("proposal", l.proposal, PROPOSALS),
+        ("action-rule", l.action_rule, ACTION_RULES),
+        ("critic", l.critic, CRITICS),
+        ("activation", l.activation, ACTIVATIONS),
+    ):
+        if value not in choices:
+            raise ConfigError(f"--{flag} {value} is unknown; choose from {_names(choices)}.")
+    for holder in (c, l):
+        for field in dataclasses.fields(holder):
+            _check_range(field.name, getattr(holder, field.name))
+    rows = c.replay_size // c.num_envs
+    if rows < 2:
+        raise ConfigError(
+            f"--replay-size {c.replay_size} holds fewer than two steps of {c.num_envs} worlds; "
+            f"give at least {2 * c.num_envs}."
+        )
+    if l.batch_size > rows * c.num_envs:
+        raise ConfigError(
+            f"--batch-size {l.batch_size} is larger than the replay of {rows * c.num_envs} "
+            "transitions; lower it or raise --replay-size."
+        )
+    if l.actor_batch_size > l.batch_size:
+        raise ConfigError(
+            f"--actor-batch-size {l.actor_batch_size} is larger than --batch-size {l.batch_size}; "
+            f"give at most {l.batch_size}."
+        )
+    if c.random_steps < 2 * c.num_envs:
+        raise ConfigError(
+            f"--random-steps {c.random_steps} fills the replay with less than two steps of "
+            f"{c.num_envs} worlds before the first update; give at least {2 * c.num_envs}."
+        )
+    if l.log_std_min >= l.log_std_max or l.value_min >= l.value_max:
+        raise ConfigError("--log-std-min and --value-min must lie below their -max.")
+    return config
+
+
+def to_json(config: Config) -> dict[str, Any]:
+    """The settings as JSON values."""
+    return dataclasses.asdict(config)
+
+
+def load(path: Path) -> Config:
+    """Reads the `config.json` of a run. Raises ConfigError if it cannot be read."""
+    try:
+        raw = json.loads(path.read_text())
+        raw["learner"]["actor_widths"] = tuple(raw["learner"]["actor_widths"])
+        raw["learner"]["critic_widths"] = tuple(raw["learner"]["critic_widths"])
+        return Config(**{**raw, "learner": LearnerConfig(**raw["learner"])})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is not the config.json of a run: {error}.") from error
+
+
+_POSITIVE = {
+    "env_steps", "num_envs", "updates_per_step", "replay_size", "chunk_iterations", "minutes",
+    "checkpoint_minutes", "keep_checkpoints", "eval_episodes", "batch_size", "actor_batch_size",
+    "polyak_every", "actor_lr", "critic_lr", "max_grad_norm", "num_components", "num_proposals",
+    "temperature", "std_target", "reward_scale", "actor_widths", "critic_widths",
+}  # fmt: skip
+_NOT_NEGATIVE = {"seed", "eval_every", "alpha", "log_std_bonus", "random_steps"}
+
+
+def _check_range(name: str, value: Any) -> None:
+    if value is None:
+        return
+    flag = f"--{name.replace('_', '-')}"
+    values = value if isinstance(value, tuple) else (value,)
+    shown = " ".join(str(v) for v in values)
+    if name in _POSITIVE and (not values or not all(v > 0 for v in values)):
+        raise ConfigError(f"{flag} {shown} must be greater than 0.")
+    if name in _NOT_NEGATIVE and not value >= 0:
+        raise ConfigError(f"{flag} {shown} must not be negative.")
+    if name in ("discount", "polyak", "ess_target") and not 0 < value <= 1:
+        raise ConfigError(f"{flag} {shown} must lie above 0 and at most at 1.")
+    if name == "num_atoms" and value < 2:
+        raise ConfigError(f"{flag} {shown} must be at least 2.")
+
+
+def _names(choices: Any) -> str:
+    *head, last = choices
+    return f"{', '.join(head)} or {last}"

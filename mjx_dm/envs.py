@@ -1,0 +1,153 @@
+"""Humanoid-v4 in batches: episode ends, fresh random resets, quarantine of broken worlds."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mjx_dm import humanoid
+from mjx_dm.engines import Engine, PhysicsState, choose_engine, make_engine
+
+# rad/s or m/s; a humanoid that falls or is flung stays well under 100.
+MAX_SPEED = 1000.0
+
+
+class EnvState(NamedTuple):
+    """`num_envs` worlds after a step. Shapes `(N, ...)`; rewards in v4 units.
+
+    `obs` is what the next action is chosen from, after any auto-reset. `final_obs` is what the
+    step itself led to. `valid` is False where a world broke in this step: it was reset, and
+    neither its reward nor its successor means anything. `last_return` and `last_length` belong
+    to the newest episode that each world has finished (NaN and 0 before the first), so that an
+    average over worlds does not favour short episodes. `episode_step` counts towards the time
+    limit, `episode_length` the steps really taken: they differ after a staggered start.
+    """
+
+    physics: PhysicsState
+    obs: Float[Array, "N 376"]
+    reward: Float[Array, "N"]
+    terminated: Bool[Array, "N"]
+    truncated: Bool[Array, "N"]
+    final_obs: Float[Array, "N 376"]
+    valid: Bool[Array, "N"]
+    episode_step: Int[Array, "N"]
+    episode_length: Int[Array, "N"]
+    episode_return: Float[Array, "N"]
+    last_return: Float[Array, "N"]
+    last_length: Int[Array, "N"]
+    key: Array
+
+
+def make_env(
+    num_envs: int, engine: str = "auto", physics: str = "v4", seed: int = 0
+) -> "HumanoidEnv":
+    """A batch of Humanoid-v4 worlds.
+
+    engine: mujoco, mjx, warp or auto. physics: v4 (Gymnasium's) or fast. `seed` is folded into
+    every key given to `reset`.
+    """
+    name, _ = choose_engine(engine)
+    return HumanoidEnv(make_engine(name, physics, num_envs), num_envs, seed)
+
+
+class HumanoidEnv:
+    """`reset(key)`, `step(state, action)` and `set_state(state, qpos, qvel)`, all jittable."""
+
+    def __init__(self, engine: Engine, num_envs: int, seed: int = 0):
+        self.engine = engine
+        self.num_envs = num_envs
+        self._seed = seed
+
+    def reset(self, key: Array, stagger: bool = False) -> EnvState:
+        """Fresh episodes in every world; consumes `key`.
+
+        With `stagger` the worlds start at random episode steps, so that they do not reach the
+        time limit together.
+        """
+        start_key, stagger_key, run_key = jax.random.split(jax.random.fold_in(key, self._seed), 3)
+        n = self.num_envs
+        qpos, qvel = humanoid.random_state(start_key, n)
+        physics, reading = self.engine.start(qpos, qvel, jnp.ones(n, jnp.bool_))
+        obs = humanoid.observe(qpos, qvel, reading)
+        first = jax.random.randint(stagger_key, (n,), 0, humanoid.EPISODE_STEPS)
+        return EnvState(
+            physics=physics,
+            obs=obs,
+            reward=jnp.zeros(n),
+            terminated=jnp.zeros(n, jnp.bool_),
+            truncated=jnp.zeros(n, jnp.bool_),
+            # A buffer of its own: the state is donated, and no buffer may be donated twice.
+            final_obs=obs + 0.0,
+            valid=jnp.ones(n, jnp.bool_),
+            episode_step=first if stagger else jnp.zeros(n, jnp.int32),
+            episode_length=jnp.zeros(n, jnp.int32),
+            episode_return=jnp.zeros(n),
+            last_return=jnp.full(n, jnp.nan),
+            last_length=jnp.zeros(n, jnp.int32),
+            key=run_key,
+        )
+
+    def step(self, state: EnvState, action: Float[Array, "N 17"]) -> EnvState:
+        """One step of 0.015 s in every world; `action` in v4 units, charged unclamped."""
+        key, reset_key = jax.random.split(state.key)
+        physics, reading, failed = self.engine.step(state.physics, action)
+        final_obs = humanoid.observe(physics.qpos, physics.qvel, reading)
+        reward = humanoid.reward(state.physics.com_x, physics.com_x, action)
+        speed = jnp.max(jnp.abs(physics.qvel), -1)
+        finite = jnp.all(jnp.isfinite(final_obs), -1) & jnp.isfinite(reward)
+        valid = ~failed & finite & (speed < MAX_SPEED)
+
+        terminated = humanoid.terminated(physics.qpos) & valid
+        episode_step = state.episode_step + 1
+        truncated = ((episode_step >= humanoid.EPISODE_STEPS) & ~terminated) | ~valid
+        done = terminated | truncated
+
+        qpos, qvel = humanoid.random_state(reset_key, self.num_envs)
+        fresh, fresh_reading = self.engine.start(qpos, qvel, done)
+        fresh_obs = humanoid.observe(qpos, qvel, fresh_reading)
+
+        reward = jnp.where(valid, reward, 0.0)
+        episode_length = state.episode_length + 1
+        episode_return = state.episode_return + reward
+        finished = done & valid
+        return EnvState(
+            physics=jax.tree.map(lambda new, old: _where(done, new, old), fresh, physics),
+            obs=_where(done, fresh_obs, final_obs),
+            reward=reward,
+            terminated=terminated,
+            truncated=truncated,
+            final_obs=_where(valid, final_obs, fresh_obs),
+            valid=valid,
+            episode_step=jnp.where(done, 0, episode_step),
+            episode_length=jnp.where(done, 0, episode_length),
+            episode_return=jnp.where(done, 0.0, episode_return),
+            last_return=jnp.where(finished, episode_return, state.last_return),
+            last_length=jnp.where(finished, episode_length, state.last_length),
+            key=key,
+        )
+
+    def set_state(
+        self, state: EnvState, qpos: Float[Array, "N 24"], qvel: Float[Array, "N 23"]
+    ) -> EnvState:
+        """Every world placed at (qpos, qvel), its episode begun anew."""
+        qpos, qvel = jnp.asarray(qpos, jnp.float32), jnp.asarray(qvel, jnp.float32)
+        physics, reading = self.engine.start(qpos, qvel, jnp.ones(self.num_envs, jnp.bool_))
+        obs = humanoid.observe(qpos, qvel, reading)
+        return state._replace(
+            physics=physics,
+            obs=obs,
+            final_obs=obs,
+            reward=jnp.zeros_like(state.reward),
+            terminated=jnp.zeros_like(state.terminated),
+            truncated=jnp.zeros_like(state.truncated),
+            valid=jnp.ones_like(state.valid),
+            episode_step=jnp.zeros_like(state.episode_step),
+            episode_length=jnp.zeros_like(state.episode_length),
+            episode_return=jnp.zeros_like(state.episode_return),
+        )
+
+
+def _where(mask: Bool[Array, "N"], new: Array, old: Array) -> Array:
+    """Row-wise choice: `new` where `mask`."""
+    return jnp.where(mask.reshape(-1, *[1] * (new.ndim - 1)), new, old)

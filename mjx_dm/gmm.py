@@ -1,0 +1,74 @@
+"""A mixture of diagonal Gaussians over actions."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+@jax.tree_util.register_pytree_node_class
+class GMM:
+    """pi(a) = sum_k w_k N(a; mean_k, diag exp(log_std_k)^2), with w = softmax(logits).
+
+    Built from logits `(..., K)`, mean `(..., K, A)` and log_std `(..., K, A)`. The means of the
+    components are kept as `component_mean`, since `mean()` is the mean of the mixture.
+    """
+
+    def __init__(
+        self,
+        logits: Float[Array, "*B K"],
+        mean: Float[Array, "*B K A"],
+        log_std: Float[Array, "*B K A"],
+    ):
+        self.logits = logits
+        self.component_mean = mean
+        self.log_std = log_std
+
+    def tree_flatten(self):
+        return (self.logits, self.component_mean, self.log_std), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+    def log_prob(self, action: Float[Array, "*B A"]) -> Float[Array, "*B"]:
+        """log pi(a), for one action per batch element: `(..., A)` -> `(...)`.
+
+        Extra leading dimensions of `action` broadcast against the mixture's batch.
+        """
+        z = (action[..., None, :] - self.component_mean) * jnp.exp(-self.log_std)
+        dims = action.shape[-1]
+        log_component = (
+            -0.5 * jnp.sum(z * z, -1)
+            - jnp.sum(self.log_std, -1)
+            - 0.5 * dims * math.log(2 * math.pi)
+        )
+        return jax.nn.logsumexp(jax.nn.log_softmax(self.logits) + log_component, axis=-1)
+
+    def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
+        """Actions `(*shape, *B, A)`; consumes `key`."""
+        component_key, noise_key = jax.random.split(key)
+        batch = self.logits.shape[:-1]
+        # Gumbel-max: the one-hot product gathers without an index, which fuses on a GPU.
+        gumbel = jax.random.gumbel(component_key, (*shape, *self.logits.shape), self.logits.dtype)
+        component = jnp.argmax(self.logits + gumbel, -1)
+        chosen = jax.nn.one_hot(component, self.logits.shape[-1], dtype=self.logits.dtype)
+        mean = jnp.sum(chosen[..., None] * self.component_mean, -2)
+        std = jnp.sum(chosen[..., None] * jnp.exp(self.log_std), -2)
+        noise = jax.random.normal(
+            noise_key, (*shape, *batch, self.log_std.shape[-1]), self.logits.dtype
+        )
+        return mean + std * noise
+
+    def mean(self) -> Float[Array, "*B A"]:
+        """The mean of the mixture, sum_k w_k mean_k: `(..., A)`."""
+        return jnp.sum(self.weights()[..., None] * self.component_mean, -2)
+
+    def weights(self) -> Float[Array, "*B K"]:
+        """w = softmax(logits): `(..., K)`."""
+        return jax.nn.softmax(self.logits)
+
+    def effective_components(self) -> Float[Array, "*B"]:
+        """exp of the entropy of the weights: 1 when one component has it all, K when even."""
+        return jnp.exp(-jnp.sum(self.weights() * jax.nn.log_softmax(self.logits), -1))

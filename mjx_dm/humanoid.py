@@ -1,0 +1,131 @@
+"""The task: Gymnasium's Humanoid-v4 as pure functions, and the physics it may run under.
+
+Source: `gymnasium/envs/mujoco/humanoid_v4.py` and the `humanoid.xml` beside it, which is loaded
+from the installed package.
+"""
+
+import importlib.util
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from mjx_dm.types import ACTION_SIZE, NQ, NV
+
+FRAME_SKIP = 5
+STEP_SECONDS = 0.015
+EPISODE_STEPS = 1000
+ACTION_LIMIT = 0.4
+HEALTHY_Z = (1.0, 2.0)
+HEALTHY_REWARD = 5.0
+FORWARD_REWARD_WEIGHT = 1.25
+CONTROL_COST_WEIGHT = 0.1
+RESET_NOISE = 0.01
+
+
+class Physics(NamedTuple):
+    """How the model is integrated and which of its contacts exist."""
+
+    integrator: mujoco.mjtIntegrator
+    solver: mujoco.mjtSolver
+    iterations: int
+    ls_iterations: int
+    floor_contacts_only: bool = False
+
+
+_RK4, _EULER = mujoco.mjtIntegrator.mjINT_RK4, mujoco.mjtIntegrator.mjINT_EULER
+_PGS, _NEWTON = mujoco.mjtSolver.mjSOL_PGS, mujoco.mjtSolver.mjSOL_NEWTON
+
+# MJX has no PGS; Newton solves the same convex problem to its minimum.
+PHYSICS: dict[tuple[str, str], Physics] = {
+    ("mujoco", "v4"): Physics(_RK4, _PGS, 50, 50),
+    ("mjx", "v4"): Physics(_RK4, _NEWTON, 10, 20),
+    ("warp", "v4"): Physics(_RK4, _NEWTON, 10, 20),
+    ("mujoco", "fast"): Physics(_EULER, _NEWTON, 10, 20),
+    ("mjx", "fast"): Physics(_EULER, _NEWTON, 1, 4, floor_contacts_only=True),
+    ("warp", "fast"): Physics(_EULER, _NEWTON, 4, 8),
+}
+
+
+class Reading(NamedTuple):
+    """What a step of an engine leaves in MuJoCo's data; leading batch dimensions as given.
+
+    Derived fields lag the state by up to one substep, as mj_step leaves them. `com_x` in m.
+    """
+
+    cinert: Float[Array, "*B 14 10"]
+    cvel: Float[Array, "*B 14 6"]
+    qfrc_actuator: Float[Array, "*B 23"]
+    cfrc_ext: Float[Array, "*B 14 6"]
+    com_x: Float[Array, "*B"]
+
+
+def load_model(physics: Physics) -> mujoco.MjModel:
+    """The humanoid of the installed Gymnasium under `physics`."""
+    spec = mujoco.MjSpec.from_file(str(_model_file()))
+    spec.option.integrator = physics.integrator
+    spec.option.solver = physics.solver
+    spec.option.iterations = physics.iterations
+    spec.option.ls_iterations = physics.ls_iterations
+    if physics.floor_contacts_only:
+        for geom in spec.geoms:
+            # Bodies have contype 1 only, the floor conaffinity 1 only: bodies never pair up.
+            geom.contype, geom.conaffinity = (0, 1) if geom.name == "floor" else (1, 0)
+    return spec.compile()
+
+
+def observe(
+    qpos: Float[Array, "*B 24"], qvel: Float[Array, "*B 23"], reading: Reading
+) -> Float[Array, "*B 376"]:
+    """The 376 observations: qpos[2:], qvel, cinert, cvel, qfrc_actuator, cfrc_ext."""
+    batch = qpos.shape[:-1]
+    flat = lambda x: x.reshape(*batch, -1)
+    return jnp.concatenate(
+        [
+            qpos[..., 2:],
+            qvel,
+            flat(reading.cinert),
+            flat(reading.cvel),
+            reading.qfrc_actuator,
+            flat(reading.cfrc_ext),
+        ],
+        axis=-1,
+    )
+
+
+def reward(
+    com_x_before: Float[Array, "*B"], com_x_after: Float[Array, "*B"], action: Float[Array, "*B 17"]
+) -> Float[Array, "*B"]:
+    """5 + 1.25 dx/dt - 0.1 |a|^2; v4 pays the 5 on the terminal step too, `a` unclamped."""
+    velocity = (com_x_after - com_x_before) / STEP_SECONDS
+    cost = CONTROL_COST_WEIGHT * jnp.sum(jnp.square(action), -1)
+    return HEALTHY_REWARD + FORWARD_REWARD_WEIGHT * velocity - cost
+
+
+def terminated(qpos: Float[Array, "*B 24"]) -> Bool[Array, "*B"]:
+    """True where the torso height is not inside (1, 2) m."""
+    height = qpos[..., 2]
+    return ~((HEALTHY_Z[0] < height) & (height < HEALTHY_Z[1]))
+
+
+def random_state(key: Array, num_envs: int) -> tuple[Float[Array, "N 24"], Float[Array, "N 23"]]:
+    """Fresh initial (qpos, qvel): the model's start plus U(-0.01, 0.01). Consumes `key`."""
+    qpos_key, qvel_key = jax.random.split(key)
+    bound = dict(minval=-RESET_NOISE, maxval=RESET_NOISE)
+    qpos = jnp.asarray(_START) + jax.random.uniform(qpos_key, (num_envs, NQ), **bound)
+    return qpos, jax.random.uniform(qvel_key, (num_envs, NV), **bound)
+
+
+def _model_file() -> Path:
+    spec = importlib.util.find_spec("gymnasium")
+    assert spec is not None and spec.origin is not None, "gymnasium is not installed"
+    return Path(spec.origin).parent / "envs" / "mujoco" / "assets" / "humanoid.xml"
+
+
+_START = np.zeros(NQ, np.float32)
+_START[2], _START[3] = 1.4, 1.0
+assert ACTION_SIZE == NV - 6

@@ -1,0 +1,201 @@
+"""The learner: density matching of a GMM policy against twin critics, as (init, act, update)."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from mjx_dm import losses, networks
+from mjx_dm.config import LearnerConfig
+from mjx_dm.gmm import GMM
+from mjx_dm.humanoid import ACTION_LIMIT
+from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
+
+Params = Any
+Metrics = dict[str, Float[Array, ""]]
+
+
+class LearnerState(NamedTuple):
+    """Everything that learning changes. `updates` counts gradient updates."""
+
+    actor: Params
+    critic: Params
+    target_critic: Params
+    actor_optimizer: optax.OptState
+    critic_optimizer: optax.OptState
+    log_temperature: Float[Array, ""]
+    log_alpha: Float[Array, ""]
+    updates: Int[Array, ""]
+
+
+class Learner(NamedTuple):
+    """init(key) -> state; act(state, obs, key) -> action; update(state, batch, key) -> state, metrics.
+
+    `obs` is `(N, 376)`, normalised where the config says so; actions `(N, 17)` are in the policy's
+    own units (see `to_env_action`). `batch` is a Transition with leading dimension B.
+    """
+
+    init: Callable[[Array], LearnerState]
+    act: Callable[[LearnerState, Array, Array], Array]
+    update: Callable[[LearnerState, Transition, Array], tuple[LearnerState, Metrics]]
+
+
+def to_env_action(config: LearnerConfig, action: Float[Array, "*B 17"]) -> Float[Array, "*B 17"]:
+    """The policy's units to v4 units: [-1, 1] to ±0.4 when bounded, else unchanged."""
+    return ACTION_LIMIT * jnp.clip(action, -1.0, 1.0) if config.bounded else action
+
+
+def random_action(config: LearnerConfig, key: Array, num_envs: int) -> Float[Array, "N 17"]:
+    """Uniform in the legal box, in the policy's units. Consumes `key`."""
+    limit = 1.0 if config.bounded else ACTION_LIMIT
+    return jax.random.uniform(key, (num_envs, ACTION_SIZE), minval=-limit, maxval=limit)
+
+
+def make_learner(config: LearnerConfig) -> Learner:
+    """The learner that `config` describes; `published` and our own differ by settings alone."""
+    policy = networks.Policy(config)
+    critic = networks.twin_critic(config)
+    actor_optimizer = _optimizer(config.actor_lr, config.max_grad_norm)
+    critic_optimizer = _optimizer(config.critic_lr, config.max_grad_norm)
+    support = jnp.linspace(config.value_min, config.value_max, config.num_atoms)
+
+    def init(key: Array) -> LearnerState:
+        actor_key, critic_key = jax.random.split(key)
+        obs, action = jnp.zeros((1, OBS_SIZE)), jnp.zeros((1, 1, ACTION_SIZE))
+        actor_params = policy.init(actor_key, obs)
+        critic_params = critic.init(critic_key, obs, action)
+        return LearnerState(
+            actor=actor_params,
+            critic=critic_params,
+            target_critic=jax.tree.map(jnp.copy, critic_params),
+            actor_optimizer=actor_optimizer.init(actor_params),
+            critic_optimizer=critic_optimizer.init(critic_params),
+            log_temperature=jnp.log(jnp.asarray(config.temperature, jnp.float32)),
+            log_alpha=jnp.log(jnp.asarray(max(config.alpha, 1e-30), jnp.float32)),
+            updates=jnp.zeros((), jnp.int32),
+        )
+
+    def values(out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
+        return out[..., 0] if config.critic == "scalar" else jax.nn.softmax(out) @ support
+
+    def min_q(params: Params, obs: Array, actions: Float[Array, "B M 17"]) -> Float[Array, "B M"]:
+        return jnp.min(values(critic.apply(params, obs, actions)), 0)
+
+    def clip(action: Array) -> Array:
+        return jnp.clip(action, -1.0, 1.0) if config.bounded else action
+
+    def choose(actor: Params, critic_params: Params, obs: Array, key: Array) -> tuple[GMM, Array]:
+        gmm = policy.apply(actor, obs)
+        if config.action_rule == "sample":
+            return gmm, clip(gmm.sample(key))
+        best = jnp.argmax(min_q(critic_params, obs, gmm.component_mean), -1)
+        return gmm, jnp.take_along_axis(gmm.component_mean, best[:, None, None], 1)[:, 0]
+
+    def act(state: LearnerState, obs: Float[Array, "N 376"], key: Array) -> Float[Array, "N 17"]:
+        return choose(state.actor, state.critic, obs, key)[1]
+
+    def critic_loss(params: Params, state: LearnerState, batch: Transition, key: Array):
+        gmm, next_action = choose(state.actor, params, batch.next_obs, key)
+        alpha = _alpha(config, state)
+        bonus = -alpha * gmm.log_prob(next_action) if config.alpha > 0 else 0.0
+        out = critic.apply(state.target_critic, batch.next_obs, next_action[:, None])[:, :, 0]
+        reward = config.reward_scale * batch.reward
+        valid = batch.valid.astype(jnp.float32)
+        q = critic.apply(params, batch.obs, batch.action[:, None])[:, :, 0]
+        if config.critic == "scalar":
+            next_value = jnp.min(out[..., 0], 0) + bonus
+            target = losses.td_target(reward, batch.discount, next_value, config.discount)
+            target = jax.lax.stop_gradient(target)
+            loss, target_mean = losses.scalar_critic_loss(q[..., 0], target, valid), target
+        else:
+            # The whole distribution of the critic that expects less.
+            least = jnp.argmin(values(out), 0)
+            probs = jax.nn.softmax(jnp.where((least == 0)[:, None], out[0], out[1]))
+            positions = losses.td_target(
+                reward[:, None],
+                batch.discount[:, None],
+                support + jnp.broadcast_to(bonus, reward.shape)[:, None],
+                config.discount,
+            )
+            target = jax.lax.stop_gradient(losses.project(probs, positions, support))
+            loss = losses.categorical_critic_loss(q, target, valid)
+            target_mean = target @ support
+        return loss, {"q_mean": jnp.mean(values(q)), "target_mean": jnp.mean(target_mean)}
+
+    def actor_loss(params: Params, state: LearnerState, obs: Array, key: Array):
+        gmm = policy.apply(params, obs)
+        batch, m = obs.shape[0], config.num_proposals
+        if config.proposal == "prior":
+            actions = jax.random.normal(key, (batch, m, ACTION_SIZE))
+        else:
+            actions = clip(jnp.moveaxis(jax.lax.stop_gradient(gmm.sample(key, (m,))), 0, 1))
+        q = min_q(state.critic, obs, actions)
+        temperature = jnp.exp(state.log_temperature)
+        if config.alpha > 0:
+            log_prob = jax.vmap(GMM.log_prob, in_axes=(None, 1), out_axes=1)(gmm, actions)
+            q = q - _alpha(config, state) * jax.lax.stop_gradient(log_prob)
+        loss = losses.density_matching_loss(gmm, actions, q, temperature, config.log_std_bonus)
+        ess = jnp.mean(losses.effective_sample_share(losses.proposal_weights(q, temperature)))
+        weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
+        return loss, {
+            "ess": ess,
+            "mean_sigma": jnp.mean(weighted_std),
+            "effective_components": jnp.mean(gmm.effective_components()),
+        }
+
+    def update(state: LearnerState, batch: Transition, key: Array) -> tuple[LearnerState, Metrics]:
+        bootstrap_key, proposal_key = jax.random.split(key)
+        (loss, critic_info), grads = jax.value_and_grad(critic_loss, has_aux=True)(
+            state.critic, state, batch, bootstrap_key
+        )
+        steps, critic_opt = critic_optimizer.update(grads, state.critic_optimizer, state.critic)
+        state = state._replace(
+            critic=optax.apply_updates(state.critic, steps), critic_optimizer=critic_opt
+        )
+        (fit, actor_info), actor_grads = jax.value_and_grad(actor_loss, has_aux=True)(
+            state.actor, state, batch.obs[: config.actor_batch_size], proposal_key
+        )
+        steps, actor_opt = actor_optimizer.update(actor_grads, state.actor_optimizer, state.actor)
+
+        updates = state.updates + 1
+        rate = jnp.where(updates % config.polyak_every == 0, config.polyak, 0.0)
+        log_temperature, log_alpha = state.log_temperature, state.log_alpha
+        if config.ess_target is not None:
+            log_temperature = losses.move_log_temperature(
+                log_temperature, actor_info["ess"], config.ess_target
+            )
+        if config.std_target is not None:
+            log_alpha = losses.move_log_alpha(
+                log_alpha, actor_info["mean_sigma"], config.std_target
+            )
+        metrics = {
+            "critic_loss": loss,
+            "actor_loss": fit,
+            "critic_grad_norm": optax.global_norm(grads),
+            "actor_grad_norm": optax.global_norm(actor_grads),
+            "temperature": jnp.exp(log_temperature),
+            "alpha": _alpha(config, state),
+            **critic_info,
+            **actor_info,
+        }
+        return state._replace(
+            actor=optax.apply_updates(state.actor, steps),
+            actor_optimizer=actor_opt,
+            target_critic=optax.incremental_update(state.critic, state.target_critic, rate),
+            log_temperature=log_temperature,
+            log_alpha=log_alpha,
+            updates=updates,
+        ), metrics
+
+    return Learner(init, act, update)
+
+
+def _alpha(config: LearnerConfig, state: LearnerState) -> Float[Array, ""]:
+    return jnp.exp(state.log_alpha) if config.alpha > 0 else jnp.zeros(())
+
+
+def _optimizer(learning_rate: float, max_grad_norm: float) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate))

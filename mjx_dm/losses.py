@@ -1,0 +1,113 @@
+"""Density matching, the critic and the temperatures: pure functions, each with its formula."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mjx_dm.gmm import GMM
+
+
+def proposal_weights(
+    q_values: Float[Array, "*B M"], temperature: Float[Array, ""] | float
+) -> Float[Array, "*B M"]:
+    """p_i = softmax_i(Q_i / T): how much each proposed action counts."""
+    return jax.nn.softmax(q_values / temperature, axis=-1)
+
+
+def density_matching_loss(
+    gmm: GMM,
+    actions: Float[Array, "B M 17"],
+    q_values: Float[Array, "B M"],
+    temperature: Float[Array, ""] | float,
+    entropy_coef: float,
+) -> Float[Array, ""]:
+    """Mean over states of - sum_i p_i log pi(a_i|s) - lambda sum_k w_k sum_j log sigma_{k,j}.
+
+    p_i = softmax_i(Q_i / T) with a_i ~ N(0, I): the published form. With a_i drawn from the policy
+    and Q_i - alpha log pi(a_i|s) in place of Q_i, the target is pi exp((Q - alpha log pi) / T).
+    Gradients flow into `gmm` alone. The batch of `gmm` is B; `entropy_coef` is lambda.
+    """
+    weights = jax.lax.stop_gradient(proposal_weights(q_values, temperature))
+    log_prob = _log_prob_of_each(gmm, jax.lax.stop_gradient(actions))
+    bonus = jnp.sum(gmm.weights() * jnp.sum(gmm.log_std, -1), -1)
+    return jnp.mean(-jnp.sum(weights * log_prob, -1) - entropy_coef * bonus)
+
+
+def effective_sample_share(weights: Float[Array, "*B M"]) -> Float[Array, "*B"]:
+    """ESS / M = 1 / (M sum_i p_i^2): 1 when all proposals count alike, 1/M when one does.
+
+    Source: Kong 1992.
+    """
+    return 1.0 / (weights.shape[-1] * jnp.sum(jnp.square(weights), -1))
+
+
+def td_target(
+    reward: Float[Array, "*B"],
+    discount: Float[Array, "*B"],
+    next_value: Float[Array, "*B"],
+    gamma: float,
+) -> Float[Array, "*B"]:
+    """y = r + gamma (1 - d) V(s'), with `discount` = 1 - d."""
+    return reward + gamma * discount * next_value
+
+
+def scalar_critic_loss(
+    q: Float[Array, "2 B"], target: Float[Array, "B"], valid: Float[Array, "B"]
+) -> Float[Array, ""]:
+    """Mean of (Q1 - y)^2 + (Q2 - y)^2 over the valid rows."""
+    return _valid_mean(jnp.sum(jnp.square(q - target), 0), valid)
+
+
+def categorical_critic_loss(
+    logits: Float[Array, "2 B atoms"],
+    target: Float[Array, "B atoms"],
+    valid: Float[Array, "B"],
+) -> Float[Array, ""]:
+    """Mean of - sum_i m_i log p_i, summed over the two critics, over the valid rows.
+
+    Source: Bellemare et al. 2017, eq. 7 (the KL to the projected target, up to a constant).
+    """
+    cross_entropy = -jnp.sum(target * jax.nn.log_softmax(logits), -1)
+    return _valid_mean(jnp.sum(cross_entropy, 0), valid)
+
+
+def project(
+    probs: Float[Array, "B atoms"],
+    positions: Float[Array, "B atoms"],
+    support: Float[Array, "atoms"],
+) -> Float[Array, "B atoms"]:
+    """Moves mass `probs` lying at `positions` onto the evenly spaced `support`.
+
+    Each mass is split between its two neighbours in proportion to nearness; mass beyond an end is
+    put on it. m_i = sum_j clip(1 - |clip(z_j) - z_i| / dz, 0, 1) p_j (Bellemare et al. 2017, eq. 7).
+    """
+    low, high, width = support[0], support[-1], support[1] - support[0]
+    place = jnp.clip(positions, low, high)
+    share = jnp.clip(1.0 - jnp.abs(place[:, None, :] - support[None, :, None]) / width, 0.0, 1.0)
+    return jnp.einsum("bij,bj->bi", share, probs)
+
+
+def move_log_temperature(
+    log_temperature: Float[Array, ""],
+    ess_share: Float[Array, ""],
+    target: float,
+    step: float = 0.01,
+) -> Float[Array, ""]:
+    """log T + step * sign(target - ESS/M): a higher T spreads the weights."""
+    return log_temperature + step * jnp.sign(target - ess_share)
+
+
+def move_log_alpha(
+    log_alpha: Float[Array, ""], std: Float[Array, ""], target: float, step: float = 3e-4
+) -> Float[Array, ""]:
+    """log alpha + step * sign(target - mean sigma): a higher alpha widens the policy."""
+    return log_alpha + step * jnp.sign(target - std)
+
+
+def _log_prob_of_each(gmm: GMM, actions: Float[Array, "B M A"]) -> Float[Array, "B M"]:
+    """log pi(a_i|s) of M actions a state."""
+    return jax.vmap(GMM.log_prob, in_axes=(None, 1), out_axes=1)(gmm, actions)
+
+
+def _valid_mean(x: Float[Array, "B"], valid: Float[Array, "B"]) -> Float[Array, ""]:
+    return jnp.sum(x * valid) / jnp.maximum(jnp.sum(valid), 1.0)

@@ -1,0 +1,133 @@
+"""Flax modules of the policy and the critic, and the observation normaliser."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mjx_dm.config import LearnerConfig
+from mjx_dm.gmm import GMM
+from mjx_dm.types import ACTION_SIZE, OBS_SIZE
+
+OBS_CLIP = 10.0
+
+
+class Policy(nn.Module):
+    """obs `(..., 376)` -> GMM over actions of the policy's own units, `(..., K, 17)`."""
+
+    config: LearnerConfig
+
+    @nn.compact
+    def __call__(self, obs: Float[Array, "*B 376"]) -> GMM:
+        c = self.config
+        x = obs
+        for width in c.actor_widths:
+            x = _hidden(c, nn.Dense(width)(x))
+        k, a = c.num_components, ACTION_SIZE
+        small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+        logits = nn.Dense(k, kernel_init=small)(x)
+        mean = nn.Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
+        # The components start apart: identical ones would receive identical gradients.
+        spread = self.param("mean_spread", nn.initializers.normal(0.2 if k > 1 else 0.0), (k, a))
+        raw_std = nn.Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
+        mean = mean + spread
+        if c.bounded:
+            mean = jnp.tanh(mean)
+        # A sigmoid keeps log sigma inside its bounds with a gradient everywhere.
+        log_std = c.log_std_min + (c.log_std_max - c.log_std_min) * nn.sigmoid(raw_std + 1.0)
+        return GMM(logits, mean, log_std)
+
+
+class Critic(nn.Module):
+    """obs `(..., 376)`, actions `(..., M, 17)` -> `(..., M, atoms)`.
+
+    The share of the first layer that sees the state is computed once for the M actions.
+    """
+
+    config: LearnerConfig
+
+    @nn.compact
+    def __call__(
+        self, obs: Float[Array, "*B 376"], action: Float[Array, "*B M 17"]
+    ) -> Float[Array, "*B M atoms"]:
+        c = self.config
+        first, *rest = c.critic_widths
+        of_state = nn.Dense(first, name="state")(obs)[..., None, :]
+        of_action = nn.Dense(first, use_bias=False, name="action")(action)
+        x = _hidden(c, of_state + of_action)
+        for width in rest:
+            x = _hidden(c, nn.Dense(width)(x))
+        if c.critic == "scalar":
+            return nn.Dense(1)(x)
+        small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+        return nn.Dense(c.num_atoms, kernel_init=small, bias_init=_near_zero_return(c))(x)
+
+
+def twin_critic(config: LearnerConfig) -> nn.Module:
+    """Two critics as one batched product: the output gains a leading axis of 2."""
+    return nn.vmap(
+        Critic,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=None,
+        out_axes=0,
+        axis_size=2,
+    )(config)
+
+
+class Normalizer(NamedTuple):
+    """Running mean and variance of the observations (Welford, by batches)."""
+
+    count: Float[Array, ""]
+    mean: Float[Array, "376"]
+    var: Float[Array, "376"]
+
+
+def init_normalizer() -> Normalizer:
+    """Mean 0 and variance 1, with the weight of a hundredth of an observation."""
+    return Normalizer(jnp.full((), 1e-2), jnp.zeros(OBS_SIZE), jnp.ones(OBS_SIZE))
+
+
+def update_normalizer(
+    state: Normalizer, obs: Float[Array, "N 376"], valid: Float[Array, "N"]
+) -> Normalizer:
+    """Takes in a batch, its rows weighted by `valid`. Source: Chan et al. 1979, parallel form."""
+    n = jnp.sum(valid)
+    weight = valid[:, None] / jnp.maximum(n, 1.0)
+    mean = jnp.sum(weight * obs, 0)
+    var = jnp.sum(weight * jnp.square(obs - mean), 0)
+    # The count saturates, so that the statistics follow the policy for ever.
+    total = state.count + n
+    rate = n / total
+    delta = mean - state.mean
+    return Normalizer(
+        count=jnp.minimum(total, 1e7),
+        mean=state.mean + rate * delta,
+        var=state.var + rate * (var - state.var) + rate * (1 - rate) * jnp.square(delta),
+    )
+
+
+def normalize(state: Normalizer, obs: Float[Array, "*B 376"]) -> Float[Array, "*B 376"]:
+    """Zero mean and unit variance, clipped at 10."""
+    return jnp.clip((obs - state.mean) * jax.lax.rsqrt(state.var + 1e-8), -OBS_CLIP, OBS_CLIP)
+
+
+def _hidden(config: LearnerConfig, x: Array) -> Array:
+    activation: Callable[[Array], Array] = {"relu": nn.relu, "silu": nn.silu}[config.activation]
+    return activation(nn.LayerNorm()(x) if config.layer_norm else x)
+
+
+def _near_zero_return(config: LearnerConfig) -> Callable[..., Array]:
+    """Bias whose softmax is a narrow bump at 0 return.
+
+    A uniform start would sit at the middle of the support and spend thousands of updates coming
+    down.
+    """
+    atoms = jnp.linspace(config.value_min, config.value_max, config.num_atoms)
+    width = atoms[1] - atoms[0]
+    return lambda key, shape, dtype=jnp.float32: jnp.broadcast_to(
+        (-0.5 * jnp.square(atoms / width)).astype(dtype), shape
+    )

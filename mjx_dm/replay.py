@@ -1,0 +1,81 @@
+"""The replay: a (time, world) ring on the device, each observation stored once.
+
+The successor of a row is the observation of the next row of its world. Rows whose successor is
+another episode's start are either terminal (the successor does not matter) or marked invalid.
+Written in place when the state is donated.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
+
+
+class Replay(NamedTuple):
+    """`written` counts the rows ever added; the ring holds the newest T of them."""
+
+    obs: Float[Array, "T N 376"]
+    action: Float[Array, "T N 17"]
+    reward: Float[Array, "T N"]
+    discount: Float[Array, "T N"]
+    valid: Bool[Array, "T N"]
+    written: Int[Array, ""]
+
+
+def init(capacity: int, num_envs: int) -> Replay:
+    """An empty ring of `capacity // num_envs` rows."""
+    rows = capacity // num_envs
+    return Replay(
+        obs=jnp.zeros((rows, num_envs, OBS_SIZE)),
+        action=jnp.zeros((rows, num_envs, ACTION_SIZE)),
+        reward=jnp.zeros((rows, num_envs)),
+        discount=jnp.zeros((rows, num_envs)),
+        valid=jnp.zeros((rows, num_envs), jnp.bool_),
+        written=jnp.zeros((), jnp.int32),
+    )
+
+
+def add(
+    replay: Replay,
+    obs: Float[Array, "N 376"],
+    action: Float[Array, "N 17"],
+    reward: Float[Array, "N"],
+    discount: Float[Array, "N"],
+    valid: Bool[Array, "N"],
+) -> Replay:
+    """Writes one row of all worlds over the oldest."""
+    row = replay.written % replay.obs.shape[0]
+    put = lambda ring, x: jax.lax.dynamic_update_index_in_dim(ring, x.astype(ring.dtype), row, 0)
+    return Replay(
+        obs=put(replay.obs, obs),
+        action=put(replay.action, action),
+        reward=put(replay.reward, reward),
+        discount=put(replay.discount, discount),
+        valid=put(replay.valid, valid),
+        written=replay.written + 1,
+    )
+
+
+def sample(replay: Replay, key: Array, batch_size: int) -> Transition:
+    """`batch_size` transitions, uniform over all whose successor is stored; consumes `key`.
+
+    The newest row is left out, since its successor is not there yet. At least two rows must have
+    been added.
+    """
+    rows, num_envs = replay.reward.shape
+    time_key, world_key = jax.random.split(key)
+    stored = jnp.minimum(replay.written, rows)
+    age = jax.random.randint(time_key, (batch_size,), 1, stored)
+    time = (replay.written - 1 - age) % rows
+    world = jax.random.randint(world_key, (batch_size,), 0, num_envs)
+    return Transition(
+        obs=replay.obs[time, world],
+        action=replay.action[time, world],
+        reward=replay.reward[time, world],
+        discount=replay.discount[time, world],
+        next_obs=replay.obs[(time + 1) % rows, world],
+        valid=replay.valid[time, world],
+    )

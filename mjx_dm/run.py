@@ -1,0 +1,230 @@
+"""The host loop: launches the program, logs, saves, evaluates, and watches for signals."""
+
+import json
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mjx_dm import checkpoint, envs, plotting, training
+from mjx_dm import config as configs
+from mjx_dm import replay as ring
+from mjx_dm.checkpoint import CheckpointError
+from mjx_dm.config import Config
+from mjx_dm.engines import choose_engine, make_engine
+from mjx_dm.evaluate import Evaluation, evaluate
+from mjx_dm.metrics import MetricsWriter, Progress
+from mjx_dm.policy import mean_action
+from mjx_dm.training import TrainState
+
+EVAL_SEED = 1000
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds: the run without its replay, which a resumed run refills."""
+
+    learner: Any
+    normalizer: Any
+    env: Any
+    key: Any
+    iteration: Any
+    train_seconds: Any
+
+
+def train(config: Config) -> Path:
+    """Runs `config` to its end, or to a signal; returns the run directory.
+
+    The engine that was chosen is written to config.json in place of "auto". Raises
+    CheckpointError where a run cannot be resumed or saved.
+    """
+    name, reason = choose_engine(config.engine)
+    return _Run(config, name, reason).go()
+
+
+class _Run:
+    def __init__(self, config: Config, engine: str, reason: str):
+        self.config, self.engine, self.reason = config, engine, reason
+        self.directory = config.directory
+        self.train_seconds = 0.0
+        self.last_saved = -1
+
+    def go(self) -> Path:
+        c = self.config
+        self.directory.mkdir(parents=True, exist_ok=True)
+        with Progress(c.env_steps) as self.progress:
+            say = self.progress.say
+            say(f"Engine {self.engine} ({self.reason}), physics {c.physics}, {c.num_envs} worlds.")
+            say(f"Run directory: {self.directory}")
+            env = envs.HumanoidEnv(make_engine(self.engine, c.physics, c.num_envs), c.num_envs)
+            state = jax.jit(lambda key: training.init(c, env, key))(jax.random.key(c.seed))
+            if c.resume:
+                state = self._restore(state)
+            else:
+                _write_json(self.directory / "config.json", configs.to_json(c))
+            start = time.monotonic()
+            chunk = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(state).compile()
+            say(f"Compiled in {time.monotonic() - start:.0f} s.")
+            resumed_at = _env_steps(c, state) if c.resume else False
+            with MetricsWriter(self.directory, resume=resumed_at) as self.writer:
+                with _stop_on_signal() as stop:
+                    self._loop(chunk, state, stop)
+            plotting.plot_run(self.directory)
+        return self.directory
+
+    def _loop(self, chunk: Any, state: TrainState, stop: threading.Event) -> None:
+        c = self.config
+        env_steps = _env_steps(c, state)
+        next_eval = env_steps + c.eval_every if c.eval_every else math.inf
+        saved_at = self.train_seconds
+        while env_steps < c.env_steps and not stop.is_set() and not self._out_of_time():
+            start = time.monotonic()
+            state, metrics = chunk(state)
+            values = {k: float(v) for k, v in jax.device_get(metrics).items()}
+            seconds = time.monotonic() - start
+            self.train_seconds += seconds
+            env_steps = _env_steps(c, state)
+            rate = c.chunk_iterations * c.num_envs / seconds
+            updates = int(state.learner.updates)
+            self.writer.write(
+                env_steps,
+                values
+                | {
+                    "updates": updates,
+                    "steps_per_second": rate,
+                    "train_seconds": self.train_seconds,
+                },
+            )
+            self.progress.update(
+                env_steps, rate, updates, values["episode_return"], values["episode_length"]
+            )
+            if not _all_finite(state.learner):
+                raise FloatingPointError(
+                    f"The learner's weights are not finite after {env_steps} environment steps; "
+                    f"the checkpoints in {self.directory / 'checkpoints'} precede it: resume with "
+                    "lower --actor-lr and --critic-lr in a new run."
+                )
+            if self.train_seconds - saved_at >= 60 * c.checkpoint_minutes:
+                self._save(state, env_steps)
+                saved_at = self.train_seconds
+            if env_steps >= next_eval:
+                self._evaluate(state, env_steps)
+                next_eval += c.eval_every
+        if stop.is_set():
+            self.progress.say("Stopped by a signal; saving.")
+        self._save(state, env_steps)
+        if stop.is_set():
+            self.progress.say("Go on with --resume.")
+        else:
+            self._evaluate(state, env_steps)
+
+    def _out_of_time(self) -> bool:
+        return self.config.minutes is not None and self.train_seconds >= 60 * self.config.minutes
+
+    def _save(self, state: TrainState, env_steps: int) -> None:
+        if env_steps == self.last_saved:
+            return
+        checkpoint.save(
+            self.directory / "checkpoints",
+            env_steps,
+            _saved(state, self.train_seconds),
+            keep=self.config.keep_checkpoints,
+        )
+        self.last_saved = env_steps
+
+    def _restore(self, state: TrainState) -> TrainState:
+        step, saved = checkpoint.restore(self.directory / "checkpoints", _saved(state, 0.0))
+        self.train_seconds = float(saved.train_seconds)
+        self.last_saved = step
+        self.progress.say(f"Resumed at {step:,} environment steps; the replay is refilled first.")
+        refill = -(-self.config.random_steps // self.config.num_envs)
+        return TrainState(
+            learner=saved.learner,
+            normalizer=saved.normalizer,
+            env=saved.env,
+            replay=ring.init(self.config.replay_size, self.config.num_envs),
+            key=saved.key,
+            iteration=saved.iteration,
+            learn_from=saved.iteration + jnp.asarray(refill, jnp.int32),
+        )
+
+    def _evaluate(self, state: TrainState, env_steps: int) -> Evaluation:
+        act = mean_action(self.config.learner, state.learner.actor, state.normalizer)
+        result = evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
+        self.writer.write(
+            env_steps,
+            {
+                "eval_return": result.mean,
+                "eval_return_std": result.std,
+                "eval_length": sum(result.lengths) / len(result.lengths),
+                "eval_episodes": len(result.returns),
+                "train_seconds": self.train_seconds,
+            },
+        )
+        self.progress.say(
+            f"Humanoid-v4 after {env_steps:,} steps, {self.train_seconds:.0f} s of training: "
+            f"return {result.mean:.0f} ± {result.std:.0f} over {len(result.returns)} episodes "
+            f"(seeds {EVAL_SEED}-{EVAL_SEED + len(result.returns) - 1}, mixture mean)."
+        )
+        return result
+
+
+def _saved(state: TrainState, train_seconds: float) -> Saved:
+    return Saved(
+        state.learner,
+        state.normalizer,
+        state.env,
+        state.key,
+        state.iteration,
+        jnp.asarray(train_seconds, jnp.float32),
+    )
+
+
+def _env_steps(config: Config, state: TrainState) -> int:
+    """Exact beyond 2^31: the device counts iterations, the host multiplies."""
+    return int(state.iteration) * config.num_envs
+
+
+@jax.jit
+def _finite(tree: Any) -> jax.Array:
+    leaves = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(tree)]
+    return jnp.all(jnp.stack(leaves))
+
+
+def _all_finite(learner: Any) -> bool:
+    return bool(_finite((learner.actor, learner.critic)))
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """The first SIGINT or SIGTERM sets the event; a second one acts as usual."""
+    stop = threading.Event()
+    previous = {}
+
+    def handle(number: int, _: Any) -> None:
+        stop.set()
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        previous[number] = signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(json.dumps(value, indent=2) + "\n")
+    os.replace(unfinished, path)
+
+
+__all__ = ["CheckpointError", "train"]

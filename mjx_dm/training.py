@@ -1,0 +1,148 @@
+"""The run as one pytree, and the one function that advances it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int
+
+from mjx_dm import networks
+from mjx_dm import replay as ring
+from mjx_dm.config import Config
+from mjx_dm.envs import EnvState, HumanoidEnv
+from mjx_dm.learner import (
+    Learner,
+    LearnerState,
+    Metrics,
+    make_learner,
+    random_action,
+    to_env_action,
+)
+from mjx_dm.networks import Normalizer
+from mjx_dm.replay import Replay
+from mjx_dm.rollout import collect
+
+
+class TrainState(NamedTuple):
+    """A whole run. `iteration` counts steps of all worlds: environment steps / num_envs."""
+
+    learner: LearnerState
+    normalizer: Normalizer
+    env: EnvState
+    replay: Replay
+    key: Array
+    iteration: Int[Array, ""]
+    learn_from: Int[Array, ""]
+
+
+def init(config: Config, env: HumanoidEnv, key: Array) -> TrainState:
+    """The start of a run; consumes `key`. Learning waits for `random_steps`."""
+    learner_key, env_key, run_key = jax.random.split(key, 3)
+    return TrainState(
+        learner=make_learner(config.learner).init(learner_key),
+        normalizer=networks.init_normalizer(),
+        env=env.reset(env_key, stagger=True),
+        replay=ring.init(config.replay_size, config.num_envs),
+        key=run_key,
+        iteration=jnp.zeros((), jnp.int32),
+        learn_from=jnp.asarray(-(-config.random_steps // config.num_envs), jnp.int32),
+    )
+
+
+def make_chunk(
+    config: Config, env: HumanoidEnv
+) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
+    """chunk(state) -> (state, metrics): `chunk_iterations` of collect, insert and update.
+
+    To be jitted with its argument donated. Metrics are means over the iterations that learned
+    (NaN if none did) and the newest episode of every world.
+    """
+    learner = make_learner(config.learner)
+
+    def iterate(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+        key, act_key, random_key, learn_key = jax.random.split(state.key, 4)
+        learning = state.iteration >= state.learn_from
+        obs = _seen(config, state.normalizer, state.env.obs)
+        with jax.named_scope("act"):
+            action = jnp.where(
+                # A resumed run refills its replay with what it has learned.
+                learning | (state.learner.updates > 0),
+                learner.act(state.learner, obs, act_key),
+                random_action(config.learner, random_key, config.num_envs),
+            )
+        env_state, replay = collect(
+            env,
+            state.env,
+            state.replay,
+            action,
+            lambda a: to_env_action(config.learner, a),
+            config.learner.bootstrap_time_limits,
+        )
+        normalizer = networks.update_normalizer(
+            state.normalizer, state.env.obs, jnp.ones(config.num_envs)
+        )
+        learner_state, metrics = jax.lax.cond(
+            learning,
+            lambda s: _learn(config, learner, s, normalizer, replay, learn_key),
+            lambda s: (s, _no_metrics(config, learner, s, normalizer, replay, learn_key)),
+            state.learner,
+        )
+        return TrainState(
+            learner=learner_state,
+            normalizer=normalizer,
+            env=env_state,
+            replay=replay,
+            key=key,
+            iteration=state.iteration + 1,
+            learn_from=state.learn_from,
+        ), metrics | {"quarantined": jnp.sum(~env_state.valid).astype(jnp.float32)}
+
+    def chunk(state: TrainState) -> tuple[TrainState, Metrics]:
+        state, metrics = jax.lax.scan(iterate, state, length=config.chunk_iterations)
+        quarantined = jnp.sum(metrics.pop("quarantined"))
+        env_state = state.env
+        return state, jax.tree.map(jnp.nanmean, metrics) | {
+            "quarantined": quarantined,
+            "episode_return": jnp.nanmean(env_state.last_return),
+            "episode_length": jnp.nanmean(
+                jnp.where(env_state.last_length > 0, env_state.last_length, jnp.nan)
+            ),
+        }
+
+    return chunk
+
+
+def _learn(
+    config: Config,
+    learner: Learner,
+    state: LearnerState,
+    normalizer: Normalizer,
+    replay: Replay,
+    key: Array,
+) -> tuple[LearnerState, Metrics]:
+    """`updates_per_step` updates on batches that are drawn together and scanned."""
+    sample_key, update_key = jax.random.split(key)
+    updates, size = config.updates_per_step, config.learner.batch_size
+    batch = ring.sample(replay, sample_key, updates * size)
+    batch = batch._replace(
+        obs=_seen(config, normalizer, batch.obs),
+        next_obs=_seen(config, normalizer, batch.next_obs),
+    )
+    batches = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batch)
+
+    def step(state, inputs):
+        return learner.update(state, *inputs)
+
+    with jax.default_matmul_precision(config.matmul_precision):
+        state, metrics = jax.lax.scan(step, state, (batches, jax.random.split(update_key, updates)))
+    return state, jax.tree.map(jnp.mean, metrics)
+
+
+def _no_metrics(config, learner, state, normalizer, replay, key) -> Metrics:
+    shapes = jax.eval_shape(lambda: _learn(config, learner, state, normalizer, replay, key)[1])
+    return jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), shapes)
+
+
+def _seen(config: Config, normalizer: Normalizer, obs: Array) -> Array:
+    return networks.normalize(normalizer, obs) if config.learner.normalize_obs else obs
