@@ -5,6 +5,7 @@ interleave the parts, so that a change of the machine's load falls on all of the
 """
 
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -110,14 +111,14 @@ def _builders(options: Options) -> list[Callable[[], Case]]:
                 )
                 for part, make in (("physics", _physics), ("rollout", _rollout), ("whole", _whole)):
                     if part in options.parts:
-                        builders.append(lambda make=make, config=config: make(config))
+                        builders.append(functools.partial(make, config))
     if "update" in options.parts:
         for size in options.batch_size:
             learner = dataclasses.replace(
                 preset.learner, batch_size=size, actor_batch_size=max(size // 2, 1)
             )
             config = dataclasses.replace(preset, learner=learner, chunk_iterations=options.steps)
-            builders.append(lambda config=config: _update(config))
+            builders.append(functools.partial(_update, config))
     return builders
 
 
@@ -198,7 +199,8 @@ def _case(part: str, config: Config, program: Any, state: Any, work: int, unit: 
     start = time.monotonic()
     compiled = jax.jit(program, donate_argnums=0).lower(state).compile()
     seconds = time.monotonic() - start
-    temporary = compiled.memory_analysis().temp_size_in_bytes / 2**20
+    memory = compiled.memory_analysis()
+    temporary = memory.temp_size_in_bytes / 2**20 if memory else float("nan")
     if part == "update":
         settings: dict[str, Any] = {"batch_size": config.learner.batch_size}
     else:
@@ -275,7 +277,8 @@ def _line(row: dict[str, Any]) -> str:
     )
     return (
         f"{row['part']:8} {settings}: {row['median']:,.0f} {row['unit']} "
-        f"(min {row['min']:,.0f}, max {row['max']:,.0f}; compiled in {row['compile_seconds']:.0f} s)"
+        f"(min {row['min']:,.0f}, max {row['max']:,.0f}; "
+        f"compiled in {row['compile_seconds']:.0f} s)"
     )
 
 

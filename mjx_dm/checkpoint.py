@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or not there: a pytree through Orbax, sealed by a digest manifest.
+"""Checkpoints that are whole or not there: a pytree through Orbax, vouched for by a manifest.
 
 Orbax 0.12.8 restores bit-flipped data without an error and takes an empty step folder as the
-latest. So every checkpoint is written beside its final name and renamed when complete, carries the
-SHA-256 of each of its files, and is read back only after those digests have been checked::
+latest. So every checkpoint is written beside its final name and renamed when complete, carries a
+manifest (see `mjx_dm.manifest`), and is read back only after its files have been checked::
 
     directory/000000120000/manifest.json    what every file and every leaf must be
     directory/000000120000/tree/...         the Orbax checkpoint of the non-empty leaves
@@ -12,38 +12,33 @@ restores on a machine without one. Every failure is a :class:`CheckpointError` o
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
+from mjx_dm.manifest import (
+    CheckpointError,
+    brief,
+    complete,
+    find_verified,
+    fsync,
+    verify,
+    write_manifest,
+)
+
+__all__ = ["CheckpointError", "latest_step", "restore", "restore_arrays", "save", "verify"]
+
 TREE = "tree"
 _SAVING, _REPLACED = ".saving-", ".replaced-"
-
-
-class CheckpointError(Exception):
-    """One clear sentence: what is wrong, where, and what would be right."""
-
-
-class _Leaf(NamedTuple):
-    """One leaf of a tree; a typed PRNG key is its key data and the name of its generator."""
-
-    path: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
-    key_impl: str | None
-    array: np.ndarray
+_Path = tuple[str, ...]
 
 
 def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -> Path:
@@ -66,7 +61,7 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
         raise CheckpointError(f"A checkpoint's step must lie in [0, 10^12), {step} does not.")
     if keep < 1:
         raise CheckpointError(f"keep must be at least 1, so that a checkpoint stays, not {keep}.")
-    leaves = _to_leaves(tree)
+    leaves, arrays = _to_leaves(tree)
     directory = Path(directory).absolute()
     final = directory / f"{step:012d}"
     temporary = directory / f"{_SAVING}{final.name}"
@@ -74,16 +69,22 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
         directory.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(directory)
         temporary.mkdir()
-        _orbax_save(temporary / TREE, _nest({x.path: x.array for x in leaves if x.array.size}))
-        _write_manifest(temporary, step, leaves)
-        _publish(temporary, final)
+        with _orbax() as orbax:
+            orbax.save(temporary / TREE, args=ocp.args.PyTreeSave(_nest(arrays)))
+        write_manifest(temporary, step, leaves)
+        if final.exists():
+            final.rename(directory / f"{_REPLACED}{final.name}")
+        temporary.rename(final)
+        fsync(directory)
     except Exception as error:
         # Orbax and TensorStore report a full disk as one of several types.
-        shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(
-            f"Checkpoint {final} could not be written ({_brief(error)}); earlier checkpoints are "
+            f"Checkpoint {final} could not be written ({brief(error)}); earlier checkpoints are "
             "untouched, and free space and write permission there would let the next one succeed."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            _clear_leftovers(directory)
     _prune(directory, keep, final)
     return final
 
@@ -107,31 +108,22 @@ def restore(
         CheckpointError: no complete checkpoint; a file differs from its digest (the sentence names
             the file and the intact older step); a leaf differs from the template's.
     """
-    path, manifest = _find_verified(directory, step)
+    path, manifest = find_verified(directory, step)
     expected, treedef = jax.tree_util.tree_flatten_with_path(template)
-    described = {".".join(x["path"]): x for x in manifest["leaves"]}
-    names = [".".join(_parts(key_path)) for key_path, _ in expected]
-    for name, (_, leaf) in zip(names, expected, strict=True):
-        if name not in described:
+    templates = {_parts(key_path): leaf for key_path, leaf in expected}
+    described = {tuple(leaf["path"]): leaf for leaf in manifest["leaves"]}
+    there = {x: _describe(leaf["shape"], leaf["dtype"]) for x, leaf in described.items()}
+    here = {x: _describe(*_shape_and_dtype(leaf)) for x, leaf in templates.items()}
+    for x in here | there:
+        if here.get(x) != there.get(x):
             raise CheckpointError(
-                f"Checkpoint {path} has no leaf {name}, which this run's state expects: restore it "
-                "with the configuration that wrote it."
+                f"Leaf {'.'.join(x)} is {there.get(x, 'absent')} in checkpoint {path} and "
+                f"{here.get(x, 'absent')} in this run's state: restore it with the configuration "
+                "that wrote it."
             )
-        found = _describe(described[name]["shape"], described[name]["dtype"])
-        if found != _describe(*_shape_and_dtype(leaf)):
-            raise CheckpointError(
-                f"Leaf {name} of checkpoint {path} is {found}, and this run's state expects "
-                f"{_describe(*_shape_and_dtype(leaf))}."
-            )
-    if surplus := sorted(set(described) - set(names)):
-        raise CheckpointError(
-            f"Checkpoint {path} holds the leaf {surplus[0]}, which this run's state does not have: "
-            "restore it with the configuration that wrote it."
-        )
     arrays = _read_arrays(path, manifest)
     leaves = [
-        _as_template(arrays.pop(tuple(described[name]["path"])), described[name]["key_impl"], leaf)
-        for name, (_, leaf) in zip(names, expected, strict=True)
+        _as_template(arrays.pop(x), described[x]["key_impl"], leaf) for x, leaf in templates.items()
     ]
     return manifest["step"], jax.tree_util.tree_unflatten(treedef, leaves)
 
@@ -150,160 +142,30 @@ def restore_arrays(
     Raises:
         CheckpointError: as `restore`, less the comparison with a template.
     """
-    path, manifest = _find_verified(directory, step)
+    path, manifest = find_verified(directory, step)
     return manifest["step"], _nest(_read_arrays(path, manifest))
 
 
 def latest_step(directory: str | os.PathLike) -> int | None:
     """The newest complete checkpoint's step, or None; its digests are not checked here."""
-    return max(_complete(Path(directory)), default=None)
-
-
-def verify(path: str | os.PathLike) -> dict[str, Any]:
-    """Checks every file of the checkpoint folder `path` against its manifest.
-
-    Returns:
-        The manifest: format, step, files (name -> sha256, bytes), leaves (path, shape, dtype).
-
-    Raises:
-        CheckpointError: names the first file that is missing, unreadable or different.
-    """
-    path = Path(path).absolute()
-    manifest = _read_manifest(path)
-    for name, entry in manifest["files"].items():
-        try:
-            size, digest = (path / name).stat().st_size, _sha256(path / name)
-        except OSError as error:
-            raise CheckpointError(
-                f"Checkpoint {path} is damaged: its file {name} cannot be read ({_brief(error)})."
-            ) from error
-        if size != entry["bytes"]:
-            raise CheckpointError(
-                f"Checkpoint {path} is damaged: its file {name} has {size} bytes where the "
-                f"manifest says {entry['bytes']}."
-            )
-        if digest != entry["sha256"]:
-            raise CheckpointError(
-                f"Checkpoint {path} is damaged: its file {name} has the SHA-256 {digest[:12]}… "
-                f"where the manifest says {entry['sha256'][:12]}…."
-            )
-    return manifest
-
-
-# Finding a checkpoint -----------------------------------------------------------------------------
-
-
-def _complete(directory: Path) -> dict[int, Path]:
-    """Step -> folder of those that reached their manifest, which is written last."""
-    if not directory.is_dir():
-        return {}
-    try:
-        return {
-            int(folder.name): folder
-            for folder in directory.iterdir()
-            if len(folder.name) == 12 and folder.name.isdecimal() and (folder / MANIFEST).is_file()
-        }
-    except OSError as error:
-        raise CheckpointError(f"{directory} cannot be read ({_brief(error)}).") from error
-
-
-def _find_verified(directory: str | os.PathLike, step: int | None) -> tuple[Path, dict[str, Any]]:
-    directory = Path(directory).absolute()
-    found = _complete(directory)
-    if not found:
-        raise CheckpointError(
-            f"There is no complete checkpoint in {directory}: a run writes its first after "
-            "some training."
-        )
-    if step is not None and step not in found:
-        steps = ", ".join(map(str, sorted(found)))
-        raise CheckpointError(
-            f"There is no complete checkpoint of step {step} in {directory}: it holds {steps}."
-        )
-    chosen = max(found) if step is None else step
-    try:
-        return found[chosen], verify(found[chosen])
-    except CheckpointError as error:
-        raise CheckpointError(f"{str(error)[:-1]}; {_way_out(found, chosen)}.") from error
-
-
-def _way_out(found: Mapping[int, Path], damaged: int) -> str:
-    for older in sorted((x for x in found if x < damaged), reverse=True):
-        with contextlib.suppress(CheckpointError):
-            verify(found[older])
-            return f"step {older} is intact: remove the damaged folder to resume from there"
-    return "no older checkpoint is intact, so the run has to start anew"
-
-
-# The manifest -------------------------------------------------------------------------------------
-
-
-def _write_manifest(folder: Path, step: int, leaves: list[_Leaf]) -> None:
-    """Seals `folder`: every file is flushed to the disk before the manifest that vouches for it."""
-    files = {}
-    for file in sorted(x for x in folder.rglob("*") if x.is_file()):
-        _fsync(file)
-        files[file.relative_to(folder).as_posix()] = {
-            "sha256": _sha256(file),
-            "bytes": file.stat().st_size,
-        }
-    body = {
-        "format": FORMAT_VERSION,
-        "step": step,
-        "files": files,
-        "leaves": [
-            {"path": x.path, "shape": x.shape, "dtype": x.dtype, "key_impl": x.key_impl}
-            for x in leaves
-        ],
-    }
-    manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({**body, "sha256": _seal(body)}, indent=1) + "\n")
-    _fsync(manifest)
-    for inner in [x for x in folder.rglob("*") if x.is_dir()] + [folder]:
-        _fsync(inner)
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        body = json.loads((path / MANIFEST).read_text())
-        seal, version = body.pop("sha256"), body["format"]
-    except FileNotFoundError as error:
-        raise CheckpointError(f"Checkpoint {path} is incomplete: it has no {MANIFEST}.") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(
-            f"Checkpoint {path} is damaged: its file {MANIFEST} cannot be read ({_brief(error)})."
-        ) from error
-    if seal != _seal(body):
-        raise CheckpointError(
-            f"Checkpoint {path} is damaged: its file {MANIFEST} does not match its own SHA-256."
-        )
-    if version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"Checkpoint {path} has format {version}, and this version reads {FORMAT_VERSION}."
-        )
-    return body
-
-
-def _seal(body: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return max(complete(Path(directory)), default=None)
 
 
 # Leaves -------------------------------------------------------------------------------------------
 
 
-def _to_leaves(tree: Any) -> list[_Leaf]:
-    leaves, seen = [], set()
+def _to_leaves(tree: Any) -> tuple[list[dict[str, Any]], dict[_Path, np.ndarray]]:
+    """What the manifest says of each leaf, and the arrays that have elements.
+
+    A typed PRNG key is its key data and the name of its generator.
+    """
+    described: dict[str, dict[str, Any]] = {}
+    arrays = {}
     for key_path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
         path, key_impl = _parts(key_path), None
         name = ".".join(path)
-        if name in seen:
+        if name in described:
             raise CheckpointError(f"Two leaves of the tree are called {name}: rename one of them.")
-        seen.add(name)
         shape, dtype = _shape_and_dtype(value)
         if _is_typed_key(value):
             key_impl, value = str(jax.random.key_impl(value)), jax.random.key_data(value)
@@ -315,13 +177,15 @@ def _to_leaves(tree: Any) -> list[_Leaf]:
                 f"Leaf {name} is {_describe(shape, dtype)}, and a checkpoint holds only arrays, "
                 "numbers and PRNG keys."
             )
-        leaves.append(_Leaf(path, shape, dtype, key_impl, array))
-    if not any(leaf.array.size for leaf in leaves):
+        described[name] = {"path": path, "shape": shape, "dtype": dtype, "key_impl": key_impl}
+        if array.size:
+            arrays[path] = array
+    if not arrays:
         raise CheckpointError("The tree to save holds no numbers: pass the state of the run.")
-    return leaves
+    return list(described.values()), arrays
 
 
-def _parts(key_path: tuple[Any, ...]) -> tuple[str, ...]:
+def _parts(key_path: tuple[Any, ...]) -> _Path:
     """A leaf's path as field names, dict keys and positions."""
     return tuple(jax.tree_util.keystr((x,), simple=True) for x in key_path) or ("value",)
 
@@ -353,7 +217,7 @@ def _as_template(array: np.ndarray, key_impl: str | None, template: Any) -> Any:
     return jnp.array(array)
 
 
-def _nest(arrays: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
+def _nest(arrays: Mapping[_Path, Any]) -> dict[str, Any]:
     root: dict[str, Any] = {}
     for path, array in arrays.items():
         node = root
@@ -366,50 +230,24 @@ def _nest(arrays: Mapping[tuple[str, ...], Any]) -> dict[str, Any]:
 # Orbax and the disk -------------------------------------------------------------------------------
 
 
-def _orbax_save(path: Path, tree: dict[str, Any]) -> None:
-    with _quiet_orbax(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        checkpointer.save(path, args=ocp.args.PyTreeSave(tree))
-
-
-def _read_arrays(folder: Path, manifest: dict[str, Any]) -> dict[tuple[str, ...], np.ndarray]:
+def _read_arrays(folder: Path, manifest: dict[str, Any]) -> dict[_Path, np.ndarray]:
     """Leaves by path. Orbax refuses arrays without elements, so those come from the manifest."""
-    paths = {tuple(leaf["path"]): leaf for leaf in manifest["leaves"]}
-    arrays = {
-        path: np.zeros(leaf["shape"], jnp.dtype(leaf["dtype"]))
-        for path, leaf in paths.items()
-        if 0 in leaf["shape"]
-    }
-    wanted = {p: ocp.RestoreArgs(restore_type=np.ndarray) for p in paths if p not in arrays}
+    arrays, wanted = {}, {}
+    for leaf in manifest["leaves"]:
+        if 0 in leaf["shape"]:
+            arrays[tuple(leaf["path"])] = np.zeros(leaf["shape"], jnp.dtype(leaf["dtype"]))
+        else:
+            wanted[tuple(leaf["path"])] = ocp.RestoreArgs(restore_type=np.ndarray)
     try:
-        with _quiet_orbax(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        with _orbax() as orbax:
             args = ocp.args.PyTreeRestore(restore_args=_nest(wanted))
-            tree = checkpointer.restore(folder / TREE, args=args)
+            tree = orbax.restore(folder / TREE, args=args)
     except Exception as error:
         raise CheckpointError(
             f"Orbax cannot read checkpoint {folder}, though its files match their digests "
-            f"({_brief(error)})."
+            f"({brief(error)})."
         ) from error
-    for path in wanted:
-        node = tree
-        for part in path:
-            node = node[part]
-        arrays[path] = node
-    return arrays
-
-
-def _publish(temporary: Path, final: Path) -> None:
-    """Gives a complete folder its name; one of the same step steps aside first."""
-    aside = final.with_name(f"{_REPLACED}{final.name}")
-    if final.exists():
-        os.rename(final, aside)
-    try:
-        os.rename(temporary, final)
-    except OSError:
-        if aside.exists():
-            os.rename(aside, final)
-        raise
-    _fsync(final.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    return arrays | {_parts(x): array for x, array in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 def _clear_leftovers(directory: Path) -> None:
@@ -419,30 +257,22 @@ def _clear_leftovers(directory: Path) -> None:
         if original.exists():
             shutil.rmtree(aside)
         else:
-            os.rename(aside, original)
+            aside.rename(original)
     for unfinished in directory.glob(f"{_SAVING}*"):
         shutil.rmtree(unfinished)
 
 
 def _prune(directory: Path, keep: int, written: Path) -> None:
     """Incomplete folders neither count nor go: they are not ours to judge."""
-    found = _complete(directory)
+    found = complete(directory)
     others = sorted((x for x in found if found[x].name != written.name), reverse=True)
     for step in others[keep - 1 :]:
         shutil.rmtree(found[step], ignore_errors=True)
 
 
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 @contextlib.contextmanager
-def _quiet_orbax() -> Iterator[None]:
-    """Raises the level of Abseil's logger, which others share, for the length of Orbax's call.
+def _orbax() -> Iterator[ocp.Checkpointer]:
+    """Orbax, silent: it raises the level of Abseil's logger, which others share, for its while.
 
     Its errors too: they arrive as exceptions. Abseil's logger does not consult filters.
     """
@@ -450,13 +280,7 @@ def _quiet_orbax() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
+            yield orbax
     finally:
         logger.setLevel(level)
-
-
-def _brief(error: BaseException) -> str:
-    """The first line of an error's text, without a traceback's tail."""
-    text = str(error).strip().splitlines()
-    line = text[0][:200] if text else ""
-    return f"{type(error).__name__}: {line}" if line else type(error).__name__

@@ -191,7 +191,7 @@ def validate(config: Config) -> Config:
     """Returns `config` if it can run; raises ConfigError with one sentence if not."""
     if config.preset not in PRESETS:
         raise ConfigError(f"--preset {config.preset} is unknown; choose from {_names(PRESETS)}.")
-    c, l = config, config.learner
+    c, learner = config, config.learner
     for flag, value, choices in (
         ("engine", c.engine, ENGINES),
         ("physics", c.physics, PHYSICS),
@@ -200,14 +200,14 @@ def validate(config: Config) -> Config:
             c.matmul_precision,
             ("default", "bfloat16", "tensorfloat32", "highest"),
         ),
-        ("proposal", l.proposal, PROPOSALS),
-        ("action-rule", l.action_rule, ACTION_RULES),
-        ("critic", l.critic, CRITICS),
-        ("activation", l.activation, ACTIVATIONS),
+        ("proposal", learner.proposal, PROPOSALS),
+        ("action-rule", learner.action_rule, ACTION_RULES),
+        ("critic", learner.critic, CRITICS),
+        ("activation", learner.activation, ACTIVATIONS),
     ):
         if value not in choices:
             raise ConfigError(f"--{flag} {value} is unknown; choose from {_names(choices)}.")
-    for holder in (c, l):
+    for holder in (c, learner):
         for field in dataclasses.fields(holder):
             _check_range(field.name, getattr(holder, field.name))
     rows = c.replay_size // c.num_envs
@@ -216,22 +216,22 @@ def validate(config: Config) -> Config:
             f"--replay-size {c.replay_size} holds fewer than two steps of {c.num_envs} worlds; "
             f"give at least {2 * c.num_envs}."
         )
-    if l.batch_size > rows * c.num_envs:
+    if learner.batch_size > rows * c.num_envs:
         raise ConfigError(
-            f"--batch-size {l.batch_size} is larger than the replay of {rows * c.num_envs} "
+            f"--batch-size {learner.batch_size} is larger than the replay of {rows * c.num_envs} "
             "transitions; lower it or raise --replay-size."
         )
-    if l.actor_batch_size > l.batch_size:
+    if learner.actor_batch_size > learner.batch_size:
         raise ConfigError(
-            f"--actor-batch-size {l.actor_batch_size} is larger than --batch-size {l.batch_size}; "
-            f"give at most {l.batch_size}."
+            f"--actor-batch-size {learner.actor_batch_size} is larger than --batch-size "
+            f"{learner.batch_size}; give at most {learner.batch_size}."
         )
     if c.random_steps < 2 * c.num_envs:
         raise ConfigError(
             f"--random-steps {c.random_steps} fills the replay with less than two steps of "
             f"{c.num_envs} worlds before the first update; give at least {2 * c.num_envs}."
         )
-    if l.log_std_min >= l.log_std_max or l.value_min >= l.value_max:
+    if learner.log_std_min >= learner.log_std_max or learner.value_min >= learner.value_max:
         raise ConfigError("--log-std-min and --value-min must lie below their -max.")
     return config
 

@@ -3,23 +3,27 @@
 Every engine carries the same `PhysicsState`, so a run may go on under another engine.
 """
 
+import contextlib
 import functools
 import importlib.util
+import io
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from mujoco import mjx
 
 from mjx_dm import humanoid
 from mjx_dm.humanoid import FRAME_SKIP, Reading
 from mjx_dm.types import NQ, NV
+
+with contextlib.redirect_stdout(io.StringIO()):  # MJX prints that warp-lang is absent
+    from mujoco import mjx
 
 # Warp's buffers for this model: at most 10 contacts and 44 constraint rows were seen in a world.
 WARP_CONTACTS_PER_WORLD = 24
@@ -38,6 +42,7 @@ class PhysicsState(NamedTuple):
     com_x: Float[Array, "N"]
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Steps `num_envs` worlds at once; both methods are traced under jit."""
 
@@ -133,7 +138,7 @@ class MujocoEngine:
         reading = _empty_reading(self._num_envs)
         with self._lock:
             data = self._data[0]
-            for i in np.flatnonzero(needed):
+            for i in np.flatnonzero(needed).tolist():
                 mujoco.mj_resetData(self._model, data)
                 data.qpos[:], data.qvel[:] = qpos[i], qvel[i]
                 mujoco.mj_fwdPosition(self._model, data)
@@ -166,7 +171,7 @@ class MujocoEngine:
             list(self._pool.map(work, self._data, self._blocks))
         return *after, reading, failed
 
-    def _read(self, data: mujoco.MjData, reading: Reading, i: int) -> None:
+    def _read(self, data: mujoco.MjData, reading: Reading, i: int | np.integer) -> None:
         reading.cinert[i] = data.cinert
         reading.cvel[i] = data.cvel
         reading.qfrc_actuator[i] = data.qfrc_actuator
@@ -257,5 +262,13 @@ def _reading_shape(num_envs: int) -> Reading:
 
 
 def _empty_reading(num_envs: int) -> Reading:
-    shapes = Reading(cinert=(14, 10), cvel=(14, 6), qfrc_actuator=(NV,), cfrc_ext=(14, 6), com_x=())
-    return Reading(*(np.zeros((num_envs, *shape), np.float32) for shape in shapes))
+    def zeros(*shape: int) -> Any:
+        return np.zeros((num_envs, *shape), np.float32)
+
+    return Reading(
+        cinert=zeros(14, 10),
+        cvel=zeros(14, 6),
+        qfrc_actuator=zeros(NV),
+        cfrc_ext=zeros(14, 6),
+        com_x=zeros(),
+    )

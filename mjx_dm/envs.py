@@ -83,7 +83,7 @@ class HumanoidEnv:
             episode_step=first if stagger else jnp.zeros(n, jnp.int32),
             episode_length=jnp.zeros(n, jnp.int32),
             episode_return=jnp.zeros(n),
-            last_return=jnp.full(n, jnp.nan),
+            last_return=jnp.full(n, jnp.nan, jnp.float32),
             last_length=jnp.zeros(n, jnp.int32),
             key=run_key,
         )

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, cast
 
 import gymnasium
 import mujoco
 import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
 
 ENV_ID = "Humanoid-v4"
 STEP_SECONDS = 0.015
@@ -115,7 +116,7 @@ def _play(envs: list[gymnasium.Env], act: Act, seed: int, on_step: OnStep | None
     for i, env in enumerate(envs):
         obs[i] = env.reset(seed=seed + i)[0]
         if on_step is not None:
-            on_step(i, env.unwrapped.data)
+            on_step(i, _data(env))
 
     live = list(range(episodes))
     with ThreadPoolExecutor(_cores()) as pool:
@@ -124,11 +125,11 @@ def _play(envs: list[gymnasium.Env], act: Act, seed: int, on_step: OnStep | None
             still_live = []
             for i, outcome in zip(live, _step_all(pool, envs, action, live), strict=True):
                 next_obs, reward, terminated, truncated, _ = outcome
-                _check_step(envs[i].unwrapped.data, reward, next_obs, seed + i, lengths[i])
+                _check_step(_data(envs[i]), reward, next_obs, seed + i, lengths[i])
                 returns[i] += float(reward)
                 lengths[i] += 1
                 if on_step is not None:
-                    on_step(i, envs[i].unwrapped.data)
+                    on_step(i, _data(envs[i]))
                 ended = terminated or truncated
                 obs[i] = 0.0 if ended else next_obs
                 if not ended:
@@ -200,6 +201,11 @@ def _make_env() -> gymnasium.Env:
         # v4 is what the published results are measured on; only the advice to move on is silenced.
         warnings.filterwarnings("ignore", message=f".*environment {ENV_ID} is out of date.*")
         return gymnasium.make(ENV_ID, disable_env_checker=True)
+
+
+def _data(env: gymnasium.Env) -> mujoco.MjData:
+    """The simulator's own state, not a copy."""
+    return cast(MujocoEnv, env.unwrapped).data
 
 
 def _versions() -> dict[str, str | None]:

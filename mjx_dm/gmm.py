@@ -30,7 +30,10 @@ class GMM:
 
     @classmethod
     def tree_unflatten(cls, _, children):
-        return cls(*children)
+        # Past __init__: JAX also passes placeholders, which no shape check would accept.
+        gmm = object.__new__(cls)
+        gmm.logits, gmm.component_mean, gmm.log_std = children
+        return gmm
 
     def log_prob(self, action: Float[Array, "*B A"]) -> Float[Array, "*B"]:
         """log pi(a), for one action per batch element: `(..., A)` -> `(...)`.
@@ -49,17 +52,16 @@ class GMM:
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         """Actions `(*shape, *B, A)`; consumes `key`."""
         component_key, noise_key = jax.random.split(key)
-        batch = self.logits.shape[:-1]
-        # Gumbel-max: the one-hot product gathers without an index, which fuses on a GPU.
-        gumbel = jax.random.gumbel(component_key, (*shape, *self.logits.shape), self.logits.dtype)
-        component = jnp.argmax(self.logits + gumbel, -1)
-        chosen = jax.nn.one_hot(component, self.logits.shape[-1], dtype=self.logits.dtype)
-        mean = jnp.sum(chosen[..., None] * self.component_mean, -2)
-        std = jnp.sum(chosen[..., None] * jnp.exp(self.log_std), -2)
-        noise = jax.random.normal(
-            noise_key, (*shape, *batch, self.log_std.shape[-1]), self.logits.dtype
+        logits, means, log_std = (
+            jnp.broadcast_to(x, (*shape, *x.shape)) for x in jax.tree.leaves(self)
         )
-        return mean + std * noise
+        # Gumbel-max: the one-hot product gathers without an index, which fuses on a GPU.
+        gumbel = jax.random.gumbel(component_key, logits.shape, logits.dtype)
+        component = jnp.argmax(logits + gumbel, -1)
+        chosen = jax.nn.one_hot(component, logits.shape[-1], dtype=logits.dtype)
+        mean = jnp.sum(chosen[..., None] * means, -2)
+        std = jnp.sum(chosen[..., None] * jnp.exp(log_std), -2)
+        return mean + std * jax.random.normal(noise_key, mean.shape, mean.dtype)
 
     def mean(self) -> Float[Array, "*B A"]:
         """The mean of the mixture, sum_k w_k mean_k: `(..., A)`."""

@@ -83,15 +83,14 @@ def observe(
 ) -> Float[Array, "*B 376"]:
     """The 376 observations: qpos[2:], qvel, cinert, cvel, qfrc_actuator, cfrc_ext."""
     batch = qpos.shape[:-1]
-    flat = lambda x: x.reshape(*batch, -1)
     return jnp.concatenate(
         [
             qpos[..., 2:],
             qvel,
-            flat(reading.cinert),
-            flat(reading.cvel),
+            reading.cinert.reshape(*batch, -1),
+            reading.cvel.reshape(*batch, -1),
             reading.qfrc_actuator,
-            flat(reading.cfrc_ext),
+            reading.cfrc_ext.reshape(*batch, -1),
         ],
         axis=-1,
     )
@@ -115,9 +114,11 @@ def terminated(qpos: Float[Array, "*B 24"]) -> Bool[Array, "*B"]:
 def random_state(key: Array, num_envs: int) -> tuple[Float[Array, "N 24"], Float[Array, "N 23"]]:
     """Fresh initial (qpos, qvel): the model's start plus U(-0.01, 0.01). Consumes `key`."""
     qpos_key, qvel_key = jax.random.split(key)
-    bound = dict(minval=-RESET_NOISE, maxval=RESET_NOISE)
-    qpos = jnp.asarray(_START) + jax.random.uniform(qpos_key, (num_envs, NQ), **bound)
-    return qpos, jax.random.uniform(qvel_key, (num_envs, NV), **bound)
+
+    def noise(key: Array, size: int) -> Array:
+        return jax.random.uniform(key, (num_envs, size), minval=-RESET_NOISE, maxval=RESET_NOISE)
+
+    return jnp.asarray(_START)[None] + noise(qpos_key, NQ), noise(qvel_key, NV)
 
 
 def _model_file() -> Path:

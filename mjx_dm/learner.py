@@ -1,7 +1,7 @@
 """The learner: density matching of a GMM policy against twin critics, as (init, act, update)."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,8 @@ class LearnerState(NamedTuple):
 
 
 class Learner(NamedTuple):
-    """init(key) -> state; act(state, obs, key) -> action; update(state, batch, key) -> state, metrics.
+    """Three functions: init(key) -> state, act(state, obs, key) -> action and
+    update(state, batch, key) -> (state, metrics); each consumes its key.
 
     `obs` is `(N, 376)`, normalised where the config says so; actions `(N, 17)` are in the policy's
     own units (see `to_env_action`). `batch` is a Transition with leading dimension B.
@@ -78,17 +79,25 @@ def make_learner(config: LearnerConfig) -> Learner:
             updates=jnp.zeros((), jnp.int32),
         )
 
+    def mixture(params: Params, obs: Float[Array, "B 376"]) -> GMM:
+        return cast(GMM, policy.apply(params, obs))
+
+    def critic_out(
+        params: Params, obs: Float[Array, "B 376"], actions: Float[Array, "B M 17"]
+    ) -> Float[Array, "2 B M atoms"]:
+        return cast(Array, critic.apply(params, obs, actions))
+
     def values(out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
         return out[..., 0] if config.critic == "scalar" else jax.nn.softmax(out) @ support
 
     def min_q(params: Params, obs: Array, actions: Float[Array, "B M 17"]) -> Float[Array, "B M"]:
-        return jnp.min(values(critic.apply(params, obs, actions)), 0)
+        return jnp.min(values(critic_out(params, obs, actions)), 0)
 
     def clip(action: Array) -> Array:
         return jnp.clip(action, -1.0, 1.0) if config.bounded else action
 
     def choose(actor: Params, critic_params: Params, obs: Array, key: Array) -> tuple[GMM, Array]:
-        gmm = policy.apply(actor, obs)
+        gmm = mixture(actor, obs)
         if config.action_rule == "sample":
             return gmm, clip(gmm.sample(key))
         best = jnp.argmax(min_q(critic_params, obs, gmm.component_mean), -1)
@@ -101,10 +110,10 @@ def make_learner(config: LearnerConfig) -> Learner:
         gmm, next_action = choose(state.actor, params, batch.next_obs, key)
         alpha = _alpha(config, state)
         bonus = -alpha * gmm.log_prob(next_action) if config.alpha > 0 else 0.0
-        out = critic.apply(state.target_critic, batch.next_obs, next_action[:, None])[:, :, 0]
+        out = critic_out(state.target_critic, batch.next_obs, next_action[:, None])[:, :, 0]
         reward = config.reward_scale * batch.reward
         valid = batch.valid.astype(jnp.float32)
-        q = critic.apply(params, batch.obs, batch.action[:, None])[:, :, 0]
+        q = critic_out(params, batch.obs, batch.action[:, None])[:, :, 0]
         if config.critic == "scalar":
             next_value = jnp.min(out[..., 0], 0) + bonus
             target = losses.td_target(reward, batch.discount, next_value, config.discount)
@@ -117,7 +126,7 @@ def make_learner(config: LearnerConfig) -> Learner:
             positions = losses.td_target(
                 reward[:, None],
                 batch.discount[:, None],
-                support + jnp.broadcast_to(bonus, reward.shape)[:, None],
+                support[None] + jnp.broadcast_to(bonus, reward.shape)[:, None],
                 config.discount,
             )
             target = jax.lax.stop_gradient(losses.project(probs, positions, support))
@@ -126,7 +135,7 @@ def make_learner(config: LearnerConfig) -> Learner:
         return loss, {"q_mean": jnp.mean(values(q)), "target_mean": jnp.mean(target_mean)}
 
     def actor_loss(params: Params, state: LearnerState, obs: Array, key: Array):
-        gmm = policy.apply(params, obs)
+        gmm = mixture(params, obs)
         batch, m = obs.shape[0], config.num_proposals
         if config.proposal == "prior":
             actions = jax.random.normal(key, (batch, m, ACTION_SIZE))
@@ -174,8 +183,8 @@ def make_learner(config: LearnerConfig) -> Learner:
         metrics = {
             "critic_loss": loss,
             "actor_loss": fit,
-            "critic_grad_norm": optax.global_norm(grads),
-            "actor_grad_norm": optax.global_norm(actor_grads),
+            "critic_grad_norm": optax.tree.norm(grads),
+            "actor_grad_norm": optax.tree.norm(actor_grads),
             "temperature": jnp.exp(log_temperature),
             "alpha": _alpha(config, state),
             **critic_info,

@@ -42,9 +42,9 @@ def effective_sample_share(weights: Float[Array, "*B M"]) -> Float[Array, "*B"]:
 
 
 def td_target(
-    reward: Float[Array, "*B"],
-    discount: Float[Array, "*B"],
-    next_value: Float[Array, "*B"],
+    reward: Float[Array, "*#B"],
+    discount: Float[Array, "*#B"],
+    next_value: Float[Array, "*#B"],
     gamma: float,
 ) -> Float[Array, "*B"]:
     """y = r + gamma (1 - d) V(s'), with `discount` = 1 - d."""
@@ -55,7 +55,7 @@ def scalar_critic_loss(
     q: Float[Array, "2 B"], target: Float[Array, "B"], valid: Float[Array, "B"]
 ) -> Float[Array, ""]:
     """Mean of (Q1 - y)^2 + (Q2 - y)^2 over the valid rows."""
-    return _valid_mean(jnp.sum(jnp.square(q - target), 0), valid)
+    return _valid_mean(jnp.sum(jnp.square(q - target[None]), 0), valid)
 
 
 def categorical_critic_loss(
@@ -67,7 +67,7 @@ def categorical_critic_loss(
 
     Source: Bellemare et al. 2017, eq. 7 (the KL to the projected target, up to a constant).
     """
-    cross_entropy = -jnp.sum(target * jax.nn.log_softmax(logits), -1)
+    cross_entropy = -jnp.sum(target[None] * jax.nn.log_softmax(logits), -1)
     return _valid_mean(jnp.sum(cross_entropy, 0), valid)
 
 
@@ -79,7 +79,8 @@ def project(
     """Moves mass `probs` lying at `positions` onto the evenly spaced `support`.
 
     Each mass is split between its two neighbours in proportion to nearness; mass beyond an end is
-    put on it. m_i = sum_j clip(1 - |clip(z_j) - z_i| / dz, 0, 1) p_j (Bellemare et al. 2017, eq. 7).
+    put on it. m_i = sum_j clip(1 - |clip(z_j) - z_i| / dz, 0, 1) p_j (Bellemare et al. 2017,
+    eq. 7).
     """
     low, high, width = support[0], support[-1], support[1] - support[0]
     place = jnp.clip(positions, low, high)

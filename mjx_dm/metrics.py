@@ -1,4 +1,4 @@
-"""What the host loop writes while it trains: metrics.jsonl, TensorBoard events, progress.
+"""What a run records while it trains, and reads again: metrics.jsonl and TensorBoard events.
 
 Nothing here touches a device: values arrive as numbers, already fetched.
 """
@@ -7,17 +7,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import Any, SupportsIndex
 
 import tensorboardX
-from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
 
 METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
@@ -41,14 +35,13 @@ class MetricsWriter:
         run_dir = Path(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
         path = run_dir / METRICS
-        purge_step = None
         if resume is False:
             _move_aside(path)
-            purge_step = 0
-        elif path.exists():
-            _drop_after(path, math.inf if resume is True else resume)
-        if resume is not False and resume is not True:
-            purge_step = resume + 1
+            purge_step: int | None = 0
+        else:
+            last = None if resume is True else resume
+            _drop_after(path, last)
+            purge_step = None if last is None else last + 1
         self._file = path.open("a", encoding="utf-8")
         # tensorboardX names files by the second: without a suffix, two within one overwrite.
         self._tensorboard = tensorboardX.SummaryWriter(
@@ -58,7 +51,7 @@ class MetricsWriter:
             filename_suffix=f".{time.time_ns()}",
         )
 
-    def write(self, step: int, values: Mapping[str, Any]) -> None:
+    def write(self, step: SupportsIndex, values: Mapping[str, Any]) -> None:
         """Writes one record: `{"step": step, "time": Unix seconds, **values}`.
 
         Args:
@@ -89,12 +82,7 @@ class MetricsWriter:
     def __enter__(self) -> "MetricsWriter":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
 
@@ -115,87 +103,6 @@ def read_metrics(path: str | os.PathLike) -> dict[str, list]:
         values = [record.get(name) for record in records]
         columns[name] = [math.nan if value is None else value for value in values]
     return columns
-
-
-class Progress:
-    """Progress for people: a live display on a terminal, a line every few seconds elsewhere.
-
-    Args:
-        total_env_steps: where the run ends, counted as `update`'s env_steps.
-        interval: least seconds between two lines of plain text; the first update and the last are
-            always written.
-        console: where to write; standard output by default.
-        clock: seconds, for `interval`.
-    """
-
-    def __init__(
-        self,
-        total_env_steps: int,
-        *,
-        interval: float = 5.0,
-        console: Console | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._total = total_env_steps
-        self._interval = interval
-        self._console = console or Console()
-        self._clock = clock
-        self._live = Live(console=self._console, refresh_per_second=4)
-        self._last_line_at = -math.inf
-        self._pending: str | None = None
-
-    def __enter__(self) -> "Progress":
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._live.stop()
-        self._write_pending()
-
-    def update(
-        self,
-        env_steps: int,
-        steps_per_second: float,
-        updates: int,
-        episode_return: float | None,
-        episode_length: float | None,
-    ) -> None:
-        """Shows where the run is; a return or length of None or NaN (no episode yet) is a dash."""
-        facts = [
-            f"{_number(steps_per_second)} steps/s",
-            f"{_number(updates)} updates",
-            f"return {_number(episode_return)}",
-            f"length {_number(episode_length)}",
-            f"ETA {_duration(_ratio(self._total - env_steps, steps_per_second))}",
-        ]
-        share = min(1.0, env_steps / self._total) if self._total > 0 else 1.0
-        facts.insert(0, f"{share:4.0%}  {_number(env_steps)} of {_number(self._total)} env steps")
-        line = " | ".join(facts)
-        if self._console.is_terminal:
-            display = Table.grid(expand=True)
-            display.add_row(ProgressBar(total=1.0, completed=share))
-            display.add_row(Text(line))
-            self._live.update(display)
-            return
-        self._pending = line
-        if self._clock() - self._last_line_at >= self._interval:
-            self._write_pending()
-
-    def say(self, text: str) -> None:
-        """Writes a message above the live display, or a line of its own."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
-
-    def _write_pending(self) -> None:
-        if self._pending is not None:
-            self.say(self._pending)
-            self._pending = None
-            self._last_line_at = self._clock()
 
 
 # Files --------------------------------------------------------------------------------------------
@@ -219,11 +126,15 @@ def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 broken = number
 
 
-def _drop_after(path: Path, step: float) -> None:
-    """Rewrites `path` atomically with the whole lines up to and including `step`."""
+def _drop_after(path: Path, last: int | None) -> None:
+    """Rewrites `path` atomically with its whole lines, up to and including the step `last`."""
+    if not path.exists():
+        return
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as kept:
-        kept.writelines(line for line, record in _records(path) if record["step"] <= step)
+        for line, record in _records(path):
+            if last is None or record["step"] <= last:
+                kept.write(line)
         kept.flush()
         os.fsync(kept.fileno())
     os.replace(temporary, path)
@@ -240,24 +151,3 @@ def _to_number(name: str, value: Any) -> int | float | None:
     if not isinstance(number, (bool, int, float)):
         raise TypeError(f"The metric {name} is a {type(value).__name__}, not a single number.")
     return number if math.isfinite(number) else None
-
-
-# Words for people ---------------------------------------------------------------------------------
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:,.0f}"
-
-
-def _ratio(left: float, rate: float) -> float:
-    return max(left, 0) / rate if math.isfinite(rate) and rate > 0 else math.nan
-
-
-def _duration(seconds: float) -> str:
-    if not math.isfinite(seconds):
-        return "–"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h {minutes:02d}m"
-    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

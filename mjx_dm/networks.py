@@ -33,7 +33,7 @@ class Policy(nn.Module):
         # The components start apart: identical ones would receive identical gradients.
         spread = self.param("mean_spread", nn.initializers.normal(0.2 if k > 1 else 0.0), (k, a))
         raw_std = nn.Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
-        mean = mean + spread
+        mean = mean + jnp.broadcast_to(spread, mean.shape)
         if c.bounded:
             mean = jnp.tanh(mean)
         # A sigmoid keeps log sigma inside its bounds with a gradient everywhere.
@@ -81,14 +81,14 @@ def twin_critic(config: LearnerConfig) -> nn.Module:
 class Normalizer(NamedTuple):
     """Running mean and variance of the observations (Welford, by batches)."""
 
-    count: Float[Array, ""]
+    weight: Float[Array, ""]
     mean: Float[Array, "376"]
     var: Float[Array, "376"]
 
 
 def init_normalizer() -> Normalizer:
     """Mean 0 and variance 1, with the weight of a hundredth of an observation."""
-    return Normalizer(jnp.full((), 1e-2), jnp.zeros(OBS_SIZE), jnp.ones(OBS_SIZE))
+    return Normalizer(jnp.full((), 1e-2, jnp.float32), jnp.zeros(OBS_SIZE), jnp.ones(OBS_SIZE))
 
 
 def update_normalizer(
@@ -96,15 +96,15 @@ def update_normalizer(
 ) -> Normalizer:
     """Takes in a batch, its rows weighted by `valid`. Source: Chan et al. 1979, parallel form."""
     n = jnp.sum(valid)
-    weight = valid[:, None] / jnp.maximum(n, 1.0)
-    mean = jnp.sum(weight * obs, 0)
-    var = jnp.sum(weight * jnp.square(obs - mean), 0)
-    # The count saturates, so that the statistics follow the policy for ever.
-    total = state.count + n
+    share = valid[:, None] / jnp.maximum(n, 1.0)
+    mean = jnp.sum(share * obs, 0)
+    var = jnp.sum(share * jnp.square(obs - mean[None]), 0)
+    # The weight saturates, so that the statistics follow the policy for ever.
+    total = state.weight + n
     rate = n / total
     delta = mean - state.mean
     return Normalizer(
-        count=jnp.minimum(total, 1e7),
+        weight=jnp.minimum(total, 1e7),
         mean=state.mean + rate * delta,
         var=state.var + rate * (var - state.var) + rate * (1 - rate) * jnp.square(delta),
     )
@@ -112,7 +112,8 @@ def update_normalizer(
 
 def normalize(state: Normalizer, obs: Float[Array, "*B 376"]) -> Float[Array, "*B 376"]:
     """Zero mean and unit variance, clipped at 10."""
-    return jnp.clip((obs - state.mean) * jax.lax.rsqrt(state.var + 1e-8), -OBS_CLIP, OBS_CLIP)
+    mean, var = (jnp.broadcast_to(x, obs.shape) for x in (state.mean, state.var))
+    return jnp.clip((obs - mean) * jax.lax.rsqrt(var + 1e-8), -OBS_CLIP, OBS_CLIP)
 
 
 def _hidden(config: LearnerConfig, x: Array) -> Array:

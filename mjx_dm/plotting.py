@@ -4,20 +4,22 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter
 
 from mjx_dm.metrics import METRICS, read_metrics
 
 PLOTS = "plots"
 
-_STYLE = {
+# Any: matplotlib has no name for the type of its settings that all its versions share.
+_STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -161,15 +163,15 @@ def _draw_evaluations(axes: Axes, columns: Mapping[str, np.ndarray]) -> None:
 
 def _figure(width: float, height: float) -> Figure:
     """A figure of its own, in inches, that leaves pyplot's state and backend alone."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(h_pad=0.09, w_pad=0.09)
+    layout = ConstrainedLayoutEngine(h_pad=0.09, w_pad=0.09)
+    figure = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 
 
 def _finish(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.get_major_locator().set_params(nbins=6)
+    axes.locator_params(axis="x", nbins=6)
     if axes.get_yscale() == "linear" and max(map(abs, axes.get_ylim())) >= 1e4:
         axes.yaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlim(left=0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ import numpy as np
 from mjx_dm import checkpoint, config, networks
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import ConfigError, LearnerConfig
+from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT
 from mjx_dm.learner import Params, to_env_action
 from mjx_dm.networks import Normalizer
@@ -54,7 +55,7 @@ def mean_action(
     def action(obs: jax.Array) -> jax.Array:
         if settings.normalize_obs:
             obs = networks.normalize(normalizer, obs)
-        mean = module.apply(actor, obs).mean()
+        mean = cast(GMM, module.apply(actor, obs)).mean()
         return jnp.clip(to_env_action(settings, mean), -ACTION_LIMIT, ACTION_LIMIT)
 
     def act(obs: np.ndarray) -> np.ndarray:

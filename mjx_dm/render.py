@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -62,7 +62,7 @@ def record_episode(
     trace = Trace()
     evaluate(act, episodes=1, seed=seed, on_step=trace)
     return write_video(
-        np.stack(trace.qpos[0]),
+        trace.qpos[0],
         path,
         max_seconds=max_seconds,
         width=width,
@@ -72,7 +72,7 @@ def record_episode(
 
 
 def write_video(
-    qpos: np.ndarray,
+    qpos: Sequence[np.ndarray] | np.ndarray,
     path: str | Path,
     *,
     max_seconds: float = 15.0,
@@ -196,7 +196,7 @@ def _find_gl(chosen: str, has_display: bool) -> str | None:
     else:
         candidates = ["cgl" if sys.platform == "darwin" else "wgl"]
     for candidate in candidates:
-        if _run_child(_PROBE, candidate, seconds=60):
+        if _run_child(_PROBE, candidate, seconds=60.0):
             return candidate
     return None
 
@@ -244,6 +244,7 @@ def _encode(frames: Iterator[np.ndarray], path: Path, width: int, height: int) -
     with subprocess.Popen(
         [*_ffmpeg(), *raw, *coded, str(path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as ffmpeg:
+        assert ffmpeg.stdin and ffmpeg.stderr, "both are pipes"
         try:
             for frame in frames:
                 ffmpeg.stdin.write(frame.tobytes())
@@ -313,7 +314,8 @@ def _ray_frames(qpos: np.ndarray, width: int, height: int) -> Iterator[np.ndarra
     count = len(sight)
     geom, distance, normal = np.empty(count, np.int32), np.empty(count), np.empty(3 * count)
     fade = np.minimum(2 * np.arange(height) / height, 1)[:, None]
-    sky = ([60, 110, 165] * (1 - fade) + [190, 215, 240] * fade).repeat(width, axis=0)
+    zenith, rim = np.array([60, 110, 165]), np.array([190, 215, 240])
+    sky = (zenith * (1 - fade) + rim * fade).repeat(width, axis=0)
     horizon, sky = sky[-1].astype(np.float32), sky.astype(np.uint8)
     tile = np.array([[30, 50, 75], [56, 82, 108]], np.float32)
     body = np.array([217, 153, 102], np.float32)

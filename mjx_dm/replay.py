@@ -48,7 +48,10 @@ def add(
 ) -> Replay:
     """Writes one row of all worlds over the oldest."""
     row = replay.written % replay.obs.shape[0]
-    put = lambda ring, x: jax.lax.dynamic_update_index_in_dim(ring, x.astype(ring.dtype), row, 0)
+
+    def put(ring: Array, value: Array) -> Array:
+        return jax.lax.dynamic_update_index_in_dim(ring, value.astype(ring.dtype), row, 0)
+
     return Replay(
         obs=put(replay.obs, obs),
         action=put(replay.action, action),

@@ -21,8 +21,9 @@ from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import Config
 from mjx_dm.engines import choose_engine, make_engine
 from mjx_dm.evaluate import Evaluation, evaluate
-from mjx_dm.metrics import MetricsWriter, Progress
+from mjx_dm.metrics import MetricsWriter
 from mjx_dm.policy import mean_action
+from mjx_dm.progress import Progress
 from mjx_dm.training import TrainState
 
 EVAL_SEED = 1000
@@ -73,9 +74,11 @@ class _Run:
             chunk = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(state).compile()
             say(f"Compiled in {time.monotonic() - start:.0f} s.")
             resumed_at = _env_steps(c, state) if c.resume else False
-            with MetricsWriter(self.directory, resume=resumed_at) as self.writer:
-                with _stop_on_signal() as stop:
-                    self._loop(chunk, state, stop)
+            with (
+                MetricsWriter(self.directory, resume=resumed_at) as self.writer,
+                _stop_on_signal() as stop,
+            ):
+                self._loop(chunk, state, stop)
             plotting.plot_run(self.directory)
         return self.directory
 
@@ -206,14 +209,14 @@ def _all_finite(learner: Any) -> bool:
 def _stop_on_signal() -> Iterator[threading.Event]:
     """The first SIGINT or SIGTERM sets the event; a second one acts as usual."""
     stop = threading.Event()
-    previous = {}
+    previous: dict[int, Any] = {}
 
     def handle(number: int, _: Any) -> None:
         stop.set()
         signal.signal(number, previous[number])
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, handle)
+    for chosen in (signal.SIGINT, signal.SIGTERM):
+        previous[chosen] = signal.signal(chosen, handle)
     try:
         yield stop
     finally:

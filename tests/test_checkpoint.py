@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_dm import checkpoint
+from mjx_dm import checkpoint, manifest
 from mjx_dm.checkpoint import CheckpointError
 
 
@@ -224,8 +224,11 @@ def test_no_checkpoint_at_all_is_one_sentence(tmp_path):
             {"w": jax.random.split(jax.random.key(0), (2, 3)), "n": jnp.zeros(3)},
             r"key<fry>\[2, 3\]",
         ),
-        ({"w": jnp.zeros((2, 3))}, "holds the leaf n"),
-        ({"w": jnp.zeros((2, 3)), "n": jnp.zeros(3), "v": jnp.zeros(1)}, "has no leaf v"),
+        ({"w": jnp.zeros((2, 3))}, r"Leaf n is float32\[3\] .* absent in this run"),
+        (
+            {"w": jnp.zeros((2, 3)), "n": jnp.zeros(3), "v": jnp.zeros(1)},
+            r"Leaf v is absent in checkpoint .* float32\[1\] in this run",
+        ),
     ],
 )
 def test_a_leaf_that_differs_from_the_template_is_named(tmp_path, template, sentence):
@@ -267,6 +270,22 @@ def test_the_same_step_saved_again_replaces_the_first(tmp_path):
     assert_same(checkpoint.restore(tmp_path, make_run())[1], make_run(2.0))
 
 
+def test_a_replacement_that_fails_gives_the_first_back(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 7, make_run(1.0))
+    rename = Path.rename
+
+    def refuse_the_new(source, target):
+        if source.name.startswith(".saving-"):
+            raise OSError("refused")
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_the_new)
+    with pytest.raises(CheckpointError, match="refused"):
+        checkpoint.save(tmp_path, 7, make_run(2.0))
+    assert [x.name for x in tmp_path.iterdir()] == ["000000000007"]
+    assert_same(checkpoint.restore(tmp_path, make_run())[1], make_run(1.0))
+
+
 def test_what_an_interrupted_save_left_is_cleared_or_given_back(tmp_path):
     path = checkpoint.save(tmp_path, 7, make_run(7))
     path.rename(tmp_path / ".replaced-000000000007")
@@ -302,7 +321,7 @@ def test_a_later_format_is_refused_by_number(tmp_path):
     body = json.loads((path / "manifest.json").read_text())
     del body["sha256"]
     body["format"] = 99
-    body["sha256"] = checkpoint._seal(body)
+    body["sha256"] = manifest.seal(body)
     (path / "manifest.json").write_text(json.dumps(body))
     with pytest.raises(CheckpointError, match="format 99"):
         checkpoint.verify(path)

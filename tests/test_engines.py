@@ -23,12 +23,24 @@ FIELDS = {
 # Float32 states against float64, grown over 40 steps with falls and contacts: about ten times
 # what was measured. Forces reach 700 N and more in contact.
 TOLERANCE = {
-    "mujoco": dict(
-        qpos=1e-4, qvel=1e-3, cinert=1e-4, cvel=1e-3, qfrc_actuator=1e-4, cfrc_ext=0.1, reward=1e-3
-    ),
-    "warp": dict(
-        qpos=1e-3, qvel=1e-2, cinert=1e-3, cvel=1e-2, qfrc_actuator=1e-4, cfrc_ext=1.0, reward=1e-2
-    ),
+    "mujoco": {
+        "qpos": 1e-4,
+        "qvel": 1e-3,
+        "cinert": 1e-4,
+        "cvel": 1e-3,
+        "qfrc_actuator": 1e-4,
+        "cfrc_ext": 0.1,
+        "reward": 1e-3,
+    },
+    "warp": {
+        "qpos": 1e-3,
+        "qvel": 1e-2,
+        "cinert": 1e-3,
+        "cvel": 1e-2,
+        "qfrc_actuator": 1e-4,
+        "cfrc_ext": 1.0,
+        "reward": 1e-2,
+    },
 }
 TOLERANCE["mjx"] = TOLERANCE["warp"]
 

@@ -1,0 +1,108 @@
+"""What a person sees of a run while it trains: a live display, or now and then a line.
+
+Nothing here touches a device: values arrive as numbers, already fetched.
+"""
+
+import math
+import time
+from collections.abc import Callable
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+class Progress:
+    """Progress for people: a live display on a terminal, a line every few seconds elsewhere.
+
+    Args:
+        total_env_steps: where the run ends, counted as `update`'s env_steps.
+        interval: least seconds between two lines of plain text; the first update and the last are
+            always written.
+        console: where to write; standard output by default.
+        clock: seconds, for `interval`.
+    """
+
+    def __init__(
+        self,
+        total_env_steps: int,
+        *,
+        interval: float = 5.0,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total = total_env_steps
+        self._interval = interval
+        self._console = console or Console()
+        self._clock = clock
+        self._live = Live(console=self._console, refresh_per_second=4)
+        self._last_line_at = -math.inf
+        self._pending: str | None = None
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._live.stop()
+        self._write_pending()
+
+    def update(
+        self,
+        env_steps: int,
+        steps_per_second: float,
+        updates: int,
+        episode_return: float | None,
+        episode_length: float | None,
+    ) -> None:
+        """Shows where the run is; a return or length of None or NaN (no episode yet) is a dash."""
+        facts = [
+            f"{_number(steps_per_second)} steps/s",
+            f"{_number(updates)} updates",
+            f"return {_number(episode_return)}",
+            f"length {_number(episode_length)}",
+            f"ETA {_duration(_ratio(self._total - env_steps, steps_per_second))}",
+        ]
+        share = min(1.0, env_steps / self._total) if self._total > 0 else 1.0
+        facts.insert(0, f"{share:4.0%}  {_number(env_steps)} of {_number(self._total)} env steps")
+        line = " | ".join(facts)
+        if self._console.is_terminal:
+            display = Table.grid(expand=True)
+            display.add_row(ProgressBar(total=1.0, completed=share))
+            display.add_row(Text(line))
+            self._live.update(display)
+            return
+        self._pending = line
+        if self._clock() - self._last_line_at >= self._interval:
+            self._write_pending()
+
+    def say(self, text: str) -> None:
+        """Writes a message above the live display, or a line of its own."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def _write_pending(self) -> None:
+        if self._pending is not None:
+            self.say(self._pending)
+            self._pending = None
+            self._last_line_at = self._clock()
+
+
+def _number(value: int | float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:,.0f}"
+
+
+def _ratio(left: int, rate: float) -> float:
+    return max(left, 0) / rate if math.isfinite(rate) and rate > 0 else math.nan
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

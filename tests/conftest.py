@@ -1,0 +1,20 @@
+"""Tests run on the CPU, with the shapes in the annotations checked.
+
+Tests marked gpu keep whatever device the machine has: `pytest -m gpu`.
+"""
+
+import os
+
+
+def pytest_configure(config):
+    expression = config.getoption("markexpr", "") or ""
+    if "gpu" in expression.replace("not gpu", ""):
+        return
+    # Before anything imports jax.
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import jax
+    from jaxtyping import install_import_hook
+
+    install_import_hook("mjx_dm", "beartype.beartype")
+    # A missing dimension is then an error where it happens, not a silent outer product.
+    jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,0 +1,92 @@
+"""Wrong settings are answered with one sentence and exit status 2, before anything is loaded."""
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+import train
+from mjx_dm import config as configs
+from mjx_dm.config import PRESETS, ConfigError, LearnerConfig
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
+    import json
+
+    config = configs.validate(PRESETS[name])
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(configs.to_json(config)))
+    assert configs.load(path) == config
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["--num-envs", "0"], "--num-envs 0"),
+        (["--preset", "fastest"], "--preset fastest"),
+        (["--preset=fastest"], "--preset fastest"),
+        (["--batch-size", "2000000"], "--batch-size 2000000"),
+        (["--engine", "bullet"], "--engine bullet"),
+        (["--physics", "exact"], "--physics exact"),
+        (["--discount", "1.5"], "--discount 1.5"),
+        (["--env-steps", "-1"], "--env-steps -1"),
+        (["--replay-size", "64"], "--replay-size 64"),
+        (["--random-steps", "1"], "--random-steps 1"),
+        (["--actor-batch-size", "512"], "--actor-batch-size 512"),
+        (["--resume", "--run-dir", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_wrong_argument_gets_one_sentence_and_status_2(arguments, named, capsys, tmp_path):
+    arguments = arguments if "--run-dir" in arguments else [*arguments, f"--run-dir={tmp_path}/r"]
+    assert train.main(arguments) == 2
+    said = capsys.readouterr().err.strip()
+    assert named in said
+    assert said.count("\n") == 0 and said.endswith(".")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_run_directory_that_exists_is_not_touched(capsys, tmp_path):
+    (tmp_path / "kept").write_text("mine")
+    assert train.main(["--preset", "smoke", "--run-dir", str(tmp_path)]) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["kept"]
+
+
+def test_arguments_are_checked_before_jax_is_imported():
+    code = (
+        "import sys, train\n"
+        "assert train.main(['--num-envs', '0']) == 2\n"
+        "assert 'jax' not in sys.modules and 'mujoco' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_resumed_run_keeps_its_settings(tmp_path):
+    import json
+
+    saved = dataclasses.replace(PRESETS["smoke"], seed=7, num_envs=4)
+    (tmp_path / "config.json").write_text(json.dumps(configs.to_json(saved)))
+    config = train.parse(["--run-dir", str(tmp_path), "--resume", "--env-steps", "1024"])
+    assert config == dataclasses.replace(
+        saved,
+        run_dir=str(tmp_path),
+        resume=True,
+        env_steps=1024,
+        minutes=PRESETS["cpu"].minutes,
+    )
+
+
+def test_published_differs_from_ours_by_settings_alone():
+    published = PRESETS["published"].learner
+    assert isinstance(published, LearnerConfig)
+    assert (published.num_components, published.num_proposals, published.temperature) == (32, 64, 1)
+    assert (published.proposal, published.alpha, published.log_std_bonus) == ("prior", 0, 0.01)
+
+
+def test_an_unreadable_config_is_named(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=r"config\.json is not the config\.json of a run"):
+        configs.load(path)

@@ -1,0 +1,94 @@
+"""The ring against a plain Python list."""
+
+import collections
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from mjx_dm import replay as ring
+
+ROWS, WORLDS, DRAWS = 5, 3, 256
+add = jax.jit(ring.add)
+sample = jax.jit(ring.sample, static_argnums=2)
+
+
+def row_of(step):
+    """A row in which every number tells its step and world."""
+    name = 10.0 * step + np.arange(WORLDS, dtype=np.float32)
+    return dict(
+        obs=np.tile(name[:, None], (1, 376)),
+        action=np.tile(-name[:, None], (1, 17)),
+        reward=name + 0.25,
+        discount=name + 0.5,
+        valid=(np.arange(WORLDS) + step) % 3 != 0,
+    )
+
+
+def filled(steps):
+    replay = ring.init(ROWS * WORLDS, WORLDS)
+    for step in range(steps):
+        replay = add(replay, **row_of(step))
+    return replay
+
+
+@pytest.mark.parametrize("steps", [2, 3, ROWS, ROWS + 1, 2 * ROWS, 3 * ROWS + 2])
+def test_every_draw_is_a_stored_row_with_its_successor(steps):
+    kept = collections.deque(maxlen=ROWS)
+    for step in range(steps):
+        kept.append(step)
+    draws = sample(filled(steps), jax.random.key(steps), DRAWS)
+    seen = set()
+    for i in range(DRAWS):
+        step, world = divmod(int(draws.obs[i, 0]), 10)
+        # The newest row has no successor yet, and what was overwritten is gone.
+        assert step in list(kept)[:-1]
+        row, successor = row_of(step), row_of(step + 1)
+        for name in ("obs", "action", "reward", "discount", "valid"):
+            np.testing.assert_array_equal(getattr(draws, name)[i], row[name][world])
+        np.testing.assert_array_equal(draws.next_obs[i], successor["obs"][world])
+        seen.add((step, world))
+    # 256 draws miss one of at most 12 rows with probability below 1e-8.
+    assert len(seen) == (len(kept) - 1) * WORLDS
+
+
+def test_draws_are_uniform_over_rows_and_worlds():
+    count, cells = 12_000, (ROWS - 1) * WORLDS
+    draws = sample(filled(2 * ROWS + 3), jax.random.key(0), count)
+    _, observed = np.unique(np.asarray(draws.obs[:, 0]), return_counts=True)
+    assert len(observed) == cells
+    statistic = np.sum((observed - count / cells) ** 2) / (count / cells)
+    # A fair draw exceeds this once in a million keys.
+    assert statistic < chi2.ppf(1 - 1e-6, cells - 1)
+
+
+def test_draws_of_different_keys_differ():
+    replay = filled(ROWS)
+    a, b = (sample(replay, jax.random.key(k), DRAWS) for k in (0, 1))
+    assert np.any(a.obs != b.obs)
+
+
+def test_capacity_counts_transitions_of_all_worlds():
+    assert ring.init(100, 32).reward.shape == (3, 32)
+
+
+def test_a_donated_ring_is_written_in_place():
+    rows, worlds = 512, 4
+    replay = jax.eval_shape(lambda: ring.init(rows * worlds, worlds))
+    row = jax.eval_shape(
+        lambda: dict(
+            obs=jnp.zeros((worlds, 376)),
+            action=jnp.zeros((worlds, 17)),
+            reward=jnp.zeros(worlds),
+            discount=jnp.zeros(worlds),
+            valid=jnp.zeros(worlds, jnp.bool_),
+        )
+    )
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(replay))
+    compiled = jax.jit(ring.add, donate_argnums=0).lower(replay, **row).compile()
+    memory = compiled.memory_analysis()
+    assert memory.alias_size_in_bytes >= size
+    # A copy of the ring would be 512 rows; a few of them may pass through temporaries.
+    assert memory.temp_size_in_bytes < size / 100

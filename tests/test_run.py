@@ -1,0 +1,89 @@
+"""A run as a user sees it: train.py, its directory, --resume, eval_render.py."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import eval_render
+import train
+from mjx_dm.metrics import read_metrics
+
+ROOT = Path(__file__).parent.parent
+SMOKE = ["--preset", "smoke"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of a smoke run that ended by itself."""
+    directory = tmp_path_factory.mktemp("runs") / "smoke"
+    assert train.main([*SMOKE, "--run-dir", str(directory)]) == 0
+    return directory
+
+
+def test_a_run_leaves_its_settings_metrics_checkpoint_and_plots(finished):
+    assert json.loads((finished / "config.json").read_text())["preset"] == "smoke"
+    assert sorted(p.name for p in (finished / "plots").iterdir()) == [
+        "diagnostics.png",
+        "learning_curve.png",
+    ]
+    assert [p.name for p in (finished / "checkpoints").iterdir()] == ["000000000512"]
+    metrics = read_metrics(finished / "metrics.jsonl")
+    assert metrics["step"][-1] == 512
+    for key in ("critic_loss", "temperature", "ess", "steps_per_second", "eval_return"):
+        assert key in metrics
+
+
+def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_path):
+    reports = []
+    for name in ("a", "b"):
+        arguments = [str(finished), "--episodes", "1", "--no-video", "--out", str(tmp_path / name)]
+        assert eval_render.main(arguments) == 0
+        reports.append(json.loads((tmp_path / name / "eval.json").read_text()))
+    assert reports[0]["returns"] == reports[1]["returns"]
+    assert reports[0]["action_rule"] == "mixture mean, clipped"
+    in_training = read_metrics(finished / "metrics.jsonl")["eval_return"][-1]
+    assert reports[0]["mean"] == pytest.approx(in_training, rel=1e-6)
+
+
+def test_a_run_is_resumed_where_it_ended(finished, capsys):
+    before = (finished / "metrics.jsonl").read_text()
+    assert train.main([*SMOKE, "--run-dir", str(finished), "--resume", "--env-steps", "1024"]) == 0
+    assert "Resumed at 512" in capsys.readouterr().out
+    assert (finished / "metrics.jsonl").read_text().startswith(before)
+    assert (finished / "checkpoints" / "000000001024").is_dir()
+    updates = read_metrics(finished / "metrics.jsonl")["updates"]
+    learned = [u for u in updates if u is not None and u == u]
+    # 56 updates in the first half; the replay is refilled for 8 of the next 64 iterations.
+    assert learned[-1] == 112
+
+
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
+    run_dir = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *SMOKE, "--env-steps", "100000000", "--run-dir", str(run_dir)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (run_dir / "metrics.jsonl").exists():
+        time.sleep(0.2)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Go on with --resume" in said
+    assert len(list((run_dir / "checkpoints").iterdir())) == 1
+
+
+def test_evaluating_what_is_not_a_run_gets_one_sentence(tmp_path, capsys):
+    assert eval_render.main([str(tmp_path / "nothing")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "nothing" in said and said.count("\n") == 0
