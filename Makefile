@@ -5,6 +5,7 @@ PYTHON ?= python3
 EXTRAS ?= dev
 RUN ?= runs/demo
 EPISODES ?= 10
+MINUTES ?= 6
 
 comma := ,
 VENV := .venv
@@ -25,11 +26,12 @@ help:
 	@echo "PYTHON=python3.12        the interpreter for a new .venv, 3.11 or later"
 	@echo "EXTRAS=dev,cuda13,warp   for an NVIDIA GPU (cuda12 for older drivers)"
 	@echo "RUN=runs/other           another run directory for make demo"
+	@echo "MINUTES=6                how long make demo trains"
 
 setup: $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python train.py --preset cpu --run-dir '$(RUN)'
+	$(BIN)/python train.py --preset cpu --minutes $(MINUTES) --run-dir '$(RUN)'
 	$(BIN)/python eval_render.py '$(RUN)' --episodes $(EPISODES)
 
 test: $(STAMP)

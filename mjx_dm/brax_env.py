@@ -93,7 +93,7 @@ class HumanoidV4(Env):
 
     @property
     def backend(self) -> str:
-        """ "mjx", the nearest of the names that Brax knows, whatever the engine."""
+        """Whatever the engine, the nearest of the names that Brax knows."""
         return "mjx"
 
     @property

@@ -83,7 +83,7 @@ class Config:
     resume: bool = False
     """Go on from the newest intact checkpoint in run_dir, with the settings saved there."""
     seed: int = 0
-    env_steps: int = 500_000
+    env_steps: int = 10_000_000
     """Environment steps in all, over all worlds."""
     minutes: float | None = None
     """Stop after so many minutes of training, if env_steps are not reached before."""
@@ -116,7 +116,7 @@ class Config:
         return Path(self.run_dir or f"runs/{self.preset}")
 
 
-_CPU = Config(preset="cpu", env_steps=500_000, minutes=7.0, num_envs=64, updates_per_step=1)
+_CPU = Config(preset="cpu", env_steps=10_000_000, eval_every=500_000)
 
 PRESETS: dict[str, Config] = {
     "cpu": _CPU,
@@ -124,7 +124,6 @@ PRESETS: dict[str, Config] = {
         _CPU,
         preset="gpu",
         env_steps=100_000_000,
-        minutes=None,
         num_envs=1024,
         updates_per_step=16,
         random_steps=50_000,
@@ -173,6 +172,7 @@ PRESETS: dict[str, Config] = {
         random_steps=64,
         replay_size=1024,
         chunk_iterations=16,
+        eval_every=0,
         eval_episodes=1,
         learner=dataclasses.replace(
             LearnerConfig(),

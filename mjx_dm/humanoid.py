@@ -28,13 +28,17 @@ RESET_NOISE = 0.01
 
 
 class Physics(NamedTuple):
-    """How the model is integrated and which of its contacts exist."""
+    """How the model is integrated and which of its contacts exist.
+
+    contacts: all (Humanoid-v4's own), legs (the floor with every body, one leg with the other),
+    floor (the floor with every body) or feet (the floor with the feet).
+    """
 
     integrator: mujoco.mjtIntegrator
     solver: mujoco.mjtSolver
     iterations: int
     ls_iterations: int
-    floor_contacts_only: bool = False
+    contacts: str = "all"
 
 
 _RK4, _EULER = mujoco.mjtIntegrator.mjINT_RK4, mujoco.mjtIntegrator.mjINT_EULER
@@ -46,7 +50,7 @@ PHYSICS: dict[tuple[str, str], Physics] = {
     ("mjx", "v4"): Physics(_RK4, _NEWTON, 10, 20),
     ("warp", "v4"): Physics(_RK4, _NEWTON, 10, 20),
     ("mujoco", "fast"): Physics(_EULER, _NEWTON, 10, 20),
-    ("mjx", "fast"): Physics(_EULER, _NEWTON, 1, 4, floor_contacts_only=True),
+    ("mjx", "fast"): Physics(_EULER, _NEWTON, 1, 4, contacts="floor"),
     ("warp", "fast"): Physics(_EULER, _NEWTON, 4, 8),
 }
 
@@ -71,10 +75,9 @@ def load_model(physics: Physics) -> mujoco.MjModel:
     spec.option.solver = physics.solver
     spec.option.iterations = physics.iterations
     spec.option.ls_iterations = physics.ls_iterations
-    if physics.floor_contacts_only:
+    if physics.contacts != "all":
         for geom in spec.geoms:
-            # Bodies have contype 1 only, the floor conaffinity 1 only: bodies never pair up.
-            geom.contype, geom.conaffinity = (0, 1) if geom.name == "floor" else (1, 0)
+            geom.contype, geom.conaffinity = _contact_bits(geom.name, physics.contacts)
     return spec.compile()
 
 
@@ -119,6 +122,17 @@ def random_state(key: Array, num_envs: int) -> tuple[Float[Array, "N 24"], Float
         return jax.random.uniform(key, (num_envs, size), minval=-RESET_NOISE, maxval=RESET_NOISE)
 
     return jnp.asarray(_START)[None] + noise(qpos_key, NQ), noise(qvel_key, NV)
+
+
+def _contact_bits(geom: str, contacts: str) -> tuple[int, int]:
+    """(contype, conaffinity): two geoms may touch where a contype meets a conaffinity."""
+    if geom == "floor":
+        return 0, 1
+    if contacts == "feet":
+        return int("foot" in geom), 0
+    if contacts == "legs" and any(part in geom for part in ("thigh", "shin", "foot")):
+        return (3, 0) if "left" in geom else (1, 2)
+    return 1, 0
 
 
 def _model_file() -> Path:

@@ -29,7 +29,9 @@ def collect(
     replay = ring.add(
         replay,
         obs=state.obs,
-        action=action,
+        # What broke the world may be the action; even an invalid row must not hold a NaN, since
+        # no weight of 0 cancels it.
+        action=jnp.where(after.valid[:, None], action, 0.0),
         reward=after.reward,
         discount=1.0 - ended.astype(jnp.float32),
         valid=kept,

@@ -101,7 +101,7 @@ class HumanoidVectorEnv(VectorEnv):
         terminated, truncated = np.array(state.terminated), np.array(state.truncated)
         done = terminated | truncated
         info = {name: _float64(x) for name, x in info.items()}
-        infos = _masked(info, ~done)
+        infos: dict[str, Any] = {**_masked(info, ~done)}
         if done.any():
             final_obs = np.full(self.num_envs, None, object)
             last = _float64(state.final_obs)
@@ -123,8 +123,6 @@ class HumanoidVectorEnv(VectorEnv):
         state = self._env.reset(key)
         return state._replace(
             episode_step=jnp.full_like(state.episode_step, self._first_step),
-            # Not weakly typed, or the second step would be compiled anew.
-            last_return=state.last_return.astype(jnp.float32),
         )
 
     def _step_worlds(
@@ -141,7 +139,7 @@ class HumanoidVectorEnv(VectorEnv):
         return after, {
             "reward_linvel": forward,
             "reward_quadctrl": -cost,
-            "reward_alive": jnp.full(self.num_envs, humanoid.HEALTHY_REWARD),
+            "reward_alive": jnp.where(after.valid, humanoid.HEALTHY_REWARD, 0.0),
             "x_position": state.physics.com_x + velocity * humanoid.STEP_SECONDS,
             "x_velocity": velocity,
             "forward_reward": forward,

@@ -18,3 +18,5 @@ def pytest_configure(config):
     install_import_hook("mjx_dm", "beartype.beartype")
     # A missing dimension is then an error where it happens, not a silent outer product.
     jax.config.update("jax_numpy_rank_promotion", "raise")
+    # Most of a test's time is compilation.
+    jax.config.update("jax_disable_most_optimizations", True)

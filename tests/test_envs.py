@@ -122,7 +122,9 @@ def test_termination_wins_over_the_time_limit(worlds, start):
 
 
 def test_resets_are_fresh(worlds, start):
-    both = lambda state: worlds.step(thrown_up(thrown_up(state, 7), 8), action_of())
+    def both(state):
+        return worlds.step(thrown_up(thrown_up(state, 7), 8), action_of())
+
     first = both(start)
     second = both(first)
     assert first.terminated[7] and first.terminated[8] and second.terminated[7]
@@ -146,7 +148,9 @@ def test_the_same_key_gives_the_same_trajectory(worlds, start):
         return state
 
     a, b = trajectory(start), trajectory(worlds.reset(jax.random.key(0)))
-    for x, y in zip(jax.tree.leaves(a._replace(key=0)), jax.tree.leaves(b._replace(key=0)), strict=True):
+    for x, y in zip(
+        jax.tree.leaves(a._replace(key=0)), jax.tree.leaves(b._replace(key=0)), strict=True
+    ):
         np.testing.assert_array_equal(x, y)
 
 

@@ -31,11 +31,11 @@ def setting(request):
 
 def test_sizes_are_gymnasiums(gymnasium_env):
     model = gymnasium_env.unwrapped.model
-    assert (OBS_SIZE, ACTION_SIZE) == (
+    assert (
         gymnasium_env.observation_space.shape[0],
         gymnasium_env.action_space.shape[0],
-    )
-    assert (NQ, NV) == (model.nq, model.nv)
+    ) == (OBS_SIZE, ACTION_SIZE)
+    assert (model.nq, model.nv) == (NQ, NV)
 
 
 def test_constants_are_gymnasiums(gymnasium_env):
@@ -43,13 +43,13 @@ def test_constants_are_gymnasiums(gymnasium_env):
         name: parameter.default
         for name, parameter in inspect.signature(HumanoidEnv.__init__).parameters.items()
     }
-    assert humanoid.FORWARD_REWARD_WEIGHT == defaults["forward_reward_weight"]
-    assert humanoid.CONTROL_COST_WEIGHT == defaults["ctrl_cost_weight"]
-    assert humanoid.HEALTHY_REWARD == defaults["healthy_reward"]
-    assert humanoid.HEALTHY_Z == defaults["healthy_z_range"]
-    assert humanoid.RESET_NOISE == defaults["reset_noise_scale"]
-    assert humanoid.EPISODE_STEPS == gymnasium_env.spec.max_episode_steps
-    assert humanoid.FRAME_SKIP == gymnasium_env.unwrapped.frame_skip
+    assert defaults["forward_reward_weight"] == humanoid.FORWARD_REWARD_WEIGHT
+    assert defaults["ctrl_cost_weight"] == humanoid.CONTROL_COST_WEIGHT
+    assert defaults["healthy_reward"] == humanoid.HEALTHY_REWARD
+    assert defaults["healthy_z_range"] == humanoid.HEALTHY_Z
+    assert defaults["reset_noise_scale"] == humanoid.RESET_NOISE
+    assert gymnasium_env.spec.max_episode_steps == humanoid.EPISODE_STEPS
+    assert gymnasium_env.unwrapped.frame_skip == humanoid.FRAME_SKIP
     assert pytest.approx(gymnasium_env.unwrapped.dt) == humanoid.STEP_SECONDS
 
 
@@ -98,8 +98,8 @@ def test_floor_contacts_only_leaves_only_pairs_with_the_floor(setting):
 
 def test_observation_is_in_gymnasiums_order():
     rng = np.random.default_rng(0)
-    shapes = dict(qpos=(24,), qvel=(23,), cinert=(14, 10), cvel=(14, 6))
-    shapes |= dict(qfrc_actuator=(23,), cfrc_ext=(14, 6))
+    shapes = {"qpos": (24,), "qvel": (23,), "cinert": (14, 10), "cvel": (14, 6)}
+    shapes |= {"qfrc_actuator": (23,), "cfrc_ext": (14, 6)}
     fields = {name: rng.normal(size=(3, *s)).astype(np.float32) for name, s in shapes.items()}
     qpos, qvel = fields.pop("qpos"), fields.pop("qvel")
     obs = humanoid.observe(
@@ -136,7 +136,7 @@ def test_terminated_where_the_height_is_not_a_number():
 
 def test_random_states_draw_every_number_within_a_hundredth_of_the_models_start(gymnasium_env):
     qpos, qvel = humanoid.random_state(jax.random.key(0), 2000)
-    drawn = np.concatenate([qpos - gymnasium_env.unwrapped.model.qpos0, qvel], 1)
+    drawn = np.concatenate([np.asarray(qpos) - gymnasium_env.unwrapped.model.qpos0, qvel], 1)
     # float32 around 1.4 rounds by 1e-7.
     assert np.abs(drawn).max() <= 0.01 + 2e-7
     # Uniform: the 2,000 draws of each number come within 2% of both ends (missed once in 1e17).

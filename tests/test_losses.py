@@ -70,17 +70,29 @@ def test_density_matching_loss_is_the_published_formula(problem, temperature, en
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
+_gradients = jax.jit(jax.grad(losses.density_matching_loss, argnums=(0, 1, 2, 3)), static_argnums=4)
+
+
+def gradients(problem):
+    """At temperature 0.5 and lambda 0.1, in the mixture, the actions, the values and T."""
+    logits, mean, log_std, actions, q_values = map(float32, problem)
+    return _gradients(GMM(logits, mean, log_std), actions, q_values, jnp.asarray(0.5), 0.1)
+
+
 def test_density_matching_moves_the_mixture_along_the_formulas_gradient(problem, rng):
     """Central differences of the NumPy formula along a random direction of all parameters."""
     direction = [rng.normal(size=x.shape) for x in problem[:3]]
-    at = lambda h: published_loss(
-        *(x + h * d for x, d in zip(problem[:3], direction, strict=True)), *problem[3:], 0.5, 0.1
-    )
+
+    def at(h):
+        return published_loss(
+            *(x + h * d for x, d in zip(problem[:3], direction, strict=True)),
+            *problem[3:],
+            0.5,
+            0.1,
+        )
+
     expected = (at(1e-5) - at(-1e-5)) / 2e-5
-    logits, mean, log_std, actions, q_values = map(float32, problem)
-    grads = jax.grad(losses.density_matching_loss)(
-        GMM(logits, mean, log_std), actions, q_values, 0.5, 0.1
-    )
+    grads, *_ = gradients(problem)
     slope = sum(
         np.sum(np.asarray(g, np.float64) * d)
         for g, d in zip(jax.tree.leaves(grads), direction, strict=True)
@@ -89,16 +101,14 @@ def test_density_matching_moves_the_mixture_along_the_formulas_gradient(problem,
 
 
 def test_no_gradient_of_density_matching_flows_past_the_mixture(problem):
-    logits, mean, log_std, actions, q_values = map(float32, problem)
-    grads = jax.grad(losses.density_matching_loss, argnums=(1, 2, 3))(
-        GMM(logits, mean, log_std), actions, q_values, jnp.asarray(0.5), 0.1
-    )
-    for grad in grads:
+    for grad in gradients(problem)[1:]:
         np.testing.assert_array_equal(grad, np.zeros(grad.shape))
 
 
 def test_effective_sample_share_of_known_weights():
-    weights = float32([[0.25, 0.25, 0.25, 0.25], [0, 1, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1]])
+    weights = float32(
+        [[0.25, 0.25, 0.25, 0.25], [0, 1, 0, 0], [0.5, 0.5, 0, 0], [0.7, 0.1, 0.1, 0.1]]
+    )
     # The last: 1 / (4 * (0.49 + 0.03)) = 0.480769.
     expected = [1.0, 0.25, 0.5, 0.480769]
     np.testing.assert_allclose(losses.effective_sample_share(weights), expected, rtol=1e-5)

@@ -18,13 +18,13 @@ sample = jax.jit(ring.sample, static_argnums=2)
 def row_of(step):
     """A row in which every number tells its step and world."""
     name = 10.0 * step + np.arange(WORLDS, dtype=np.float32)
-    return dict(
-        obs=np.tile(name[:, None], (1, 376)),
-        action=np.tile(-name[:, None], (1, 17)),
-        reward=name + 0.25,
-        discount=name + 0.5,
-        valid=(np.arange(WORLDS) + step) % 3 != 0,
-    )
+    return {
+        "obs": np.tile(name[:, None], (1, 376)),
+        "action": np.tile(-name[:, None], (1, 17)),
+        "reward": name + 0.25,
+        "discount": name + 0.5,
+        "valid": (np.arange(WORLDS) + step) % 3 != 0,
+    }
 
 
 def filled(steps):
@@ -74,17 +74,26 @@ def test_capacity_counts_transitions_of_all_worlds():
     assert ring.init(100, 32).reward.shape == (3, 32)
 
 
-def test_a_donated_ring_is_written_in_place():
+@pytest.fixture
+def optimized():
+    """The compiler as users have it."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
+def test_a_donated_ring_is_written_in_place(optimized):
     rows, worlds = 512, 4
     replay = jax.eval_shape(lambda: ring.init(rows * worlds, worlds))
     row = jax.eval_shape(
-        lambda: dict(
-            obs=jnp.zeros((worlds, 376)),
-            action=jnp.zeros((worlds, 17)),
-            reward=jnp.zeros(worlds),
-            discount=jnp.zeros(worlds),
-            valid=jnp.zeros(worlds, jnp.bool_),
-        )
+        lambda: {
+            "obs": jnp.zeros((worlds, 376)),
+            "action": jnp.zeros((worlds, 17)),
+            "reward": jnp.zeros(worlds),
+            "discount": jnp.zeros(worlds),
+            "valid": jnp.zeros(worlds, jnp.bool_),
+        }
     )
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(replay))
     compiled = jax.jit(ring.add, donate_argnums=0).lower(replay, **row).compile()
