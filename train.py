@@ -2,7 +2,8 @@
 
 import os
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
+from pathlib import Path
 
 import tyro
 
@@ -25,10 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         run.train(config)
-    except run.CheckpointError as error:
+    except (ConfigError, run.CheckpointError) as error:
         return _complain(error, 2)
     except (FloatingPointError, OSError) as error:
         return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain("interrupted before there was anything to save.", 130)
     return 0
 
 
@@ -37,20 +40,36 @@ def parse(arguments: list[str]) -> Config:
     name = _preset(arguments)
     if name not in PRESETS:
         raise ConfigError(f"--preset {name} is unknown; choose from {', '.join(PRESETS)}.")
-    config = tyro.cli(Config, args=arguments, default=PRESETS[name], prog="train.py")
-    configs.validate(config)
+    config = _parse(arguments, PRESETS[name])
     directory = config.directory
-    if not config.resume:
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if config.resume:
+        return _resumed(arguments, directory)
+    configs.validate(config)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise ConfigError(
+            f"The run directory {directory} exists already; give another --run-dir (make demo "
+            "takes RUN=runs/other), or go on with --resume."
+        )
+    return replace(config, run_dir=str(directory))
+
+
+def _resumed(arguments: list[str], directory: Path) -> Config:
+    """The settings saved in `directory`, but for what the command line may change in a run."""
+    saved = replace(configs.load(directory / "config.json"), run_dir=str(directory), resume=True)
+    config = configs.validate(_parse(arguments, saved))
+    for field in fields(Config):
+        name, value = field.name, getattr(config, field.name)
+        if value != getattr(saved, name) and name not in configs.MAY_CHANGE_ON_RESUME:
+            flag = "the learner's settings" if name == "learner" else f"--{name.replace('_', '-')}"
             raise ConfigError(
-                f"The run directory {directory} exists already; give another --run-dir, or go on "
-                "with --resume."
+                f"A resumed run keeps {flag} as in {directory / 'config.json'}; leave it out, or "
+                "begin a new run in another --run-dir."
             )
-        return replace(config, run_dir=str(directory))
-    saved = configs.load(directory / "config.json")
-    # A resumed run keeps its settings, but for how long it goes on.
-    return replace(saved, run_dir=str(directory), resume=True, env_steps=config.env_steps,
-                   minutes=config.minutes)  # fmt: skip
+    return config
+
+
+def _parse(arguments: list[str], default: Config) -> Config:
+    return tyro.cli(Config, args=arguments, default=default, prog="train.py")
 
 
 def _preset(arguments: list[str]) -> str:
@@ -62,7 +81,7 @@ def _preset(arguments: list[str]) -> str:
     return Config.preset
 
 
-def _complain(error: Exception, status: int) -> int:
+def _complain(error: Exception | str, status: int) -> int:
     print(f"train.py: {error}", file=sys.stderr)
     return status
 

@@ -15,6 +15,13 @@ CRITICS = ("categorical", "scalar")
 ACTIVATIONS = ("relu", "silu")
 
 
+# What does not change the state's shapes or what the weights mean.
+MAY_CHANGE_ON_RESUME = {
+    "preset", "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes",
+    "keep_checkpoints", "eval_every", "eval_episodes",
+}  # fmt: skip
+
+
 class ConfigError(ValueError):
     """One sentence: what is wrong, where, and what would be right."""
 
@@ -86,7 +93,7 @@ class Config:
     env_steps: int = 10_000_000
     """Environment steps in all, over all worlds."""
     minutes: float | None = None
-    """Stop after so many minutes of training, if env_steps are not reached before."""
+    """Stop after so many minutes of training in all, if env_steps are not reached before."""
     engine: str = "auto"
     """What simulates: mujoco (C, CPU), mjx (any device), warp (NVIDIA) or auto."""
     physics: str = "fast"

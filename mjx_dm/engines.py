@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mjx_dm import humanoid
+from mjx_dm.config import ConfigError
 from mjx_dm.humanoid import FRAME_SKIP, Reading
 from mjx_dm.types import NQ, NV
 
@@ -78,7 +79,15 @@ def make_engine(name: str, physics: str, num_envs: int) -> Engine:
 
 
 def choose_engine(name: str = "auto") -> tuple[str, str]:
-    """(engine, reason): `name` itself, or for "auto" the fastest that this machine can run."""
+    """(engine, reason): `name` itself, or for "auto" the fastest that this machine can run.
+
+    Raises ConfigError where warp is asked for and warp-lang is not installed.
+    """
+    if name == "warp" and importlib.util.find_spec("warp") is None:
+        raise ConfigError(
+            "--engine warp needs warp-lang, which is not installed; make setup EXTRAS=dev,warp "
+            "installs it, or choose mjx or mujoco."
+        )
     if name != "auto":
         return name, "as asked"
     platform = jax.default_backend()

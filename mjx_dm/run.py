@@ -1,5 +1,6 @@
 """The host loop: launches the program, logs, saves, evaluates, and watches for signals."""
 
+import dataclasses
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from mjx_dm import checkpoint, envs, plotting, training
 from mjx_dm import config as configs
 from mjx_dm import replay as ring
 from mjx_dm.checkpoint import CheckpointError
-from mjx_dm.config import Config
+from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import choose_engine, make_engine
 from mjx_dm.evaluate import Evaluation, evaluate
 from mjx_dm.metrics import MetricsWriter
@@ -69,7 +70,8 @@ class _Run:
             if c.resume:
                 state = self._restore(state)
             else:
-                _write_json(self.directory / "config.json", configs.to_json(c))
+                chosen = dataclasses.replace(c, engine=self.engine)
+                _write_json(self.directory / "config.json", configs.to_json(chosen))
             start = time.monotonic()
             chunk = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(state).compile()
             say(f"Compiled in {time.monotonic() - start:.0f} s.")
@@ -144,6 +146,11 @@ class _Run:
 
     def _restore(self, state: TrainState) -> TrainState:
         step, saved = checkpoint.restore(self.directory / "checkpoints", _saved(state, 0.0))
+        if step >= self.config.env_steps:
+            raise ConfigError(
+                f"The run has reached {step} environment steps, and --env-steps asks for "
+                f"{self.config.env_steps}; give more to go on."
+            )
         self.train_seconds = float(saved.train_seconds)
         self.last_saved = step
         self.progress.say(f"Resumed at {step:,} environment steps; the replay is refilled first.")

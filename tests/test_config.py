@@ -1,6 +1,7 @@
 """Wrong settings are answered with one sentence and exit status 2, before anything is loaded."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 
@@ -13,8 +14,6 @@ from mjx_dm.config import PRESETS, ConfigError, LearnerConfig
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
-    import json
-
     config = configs.validate(PRESETS[name])
     path = tmp_path / "config.json"
     path.write_text(json.dumps(configs.to_json(config)))
@@ -63,19 +62,23 @@ def test_arguments_are_checked_before_jax_is_imported():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_a_resumed_run_keeps_its_settings(tmp_path):
-    import json
+def saved_run(directory, **changes):
+    saved = dataclasses.replace(PRESETS["smoke"], run_dir=str(directory), **changes)
+    (directory / "config.json").write_text(json.dumps(configs.to_json(saved)))
+    return saved
 
-    saved = dataclasses.replace(PRESETS["smoke"], seed=7, num_envs=4)
-    (tmp_path / "config.json").write_text(json.dumps(configs.to_json(saved)))
+
+def test_a_resumed_run_keeps_its_settings_and_goes_on_for_longer(tmp_path):
+    saved = saved_run(tmp_path, seed=7, num_envs=4)
     config = train.parse(["--run-dir", str(tmp_path), "--resume", "--env-steps", "1024"])
-    assert config == dataclasses.replace(
-        saved,
-        run_dir=str(tmp_path),
-        resume=True,
-        env_steps=1024,
-        minutes=PRESETS["cpu"].minutes,
-    )
+    assert config == dataclasses.replace(saved, resume=True, env_steps=1024)
+
+
+@pytest.mark.parametrize("changed", (["--num-envs", "16"], ["--actor-lr", "1e-4"]))
+def test_a_resumed_run_refuses_other_settings(changed, tmp_path, capsys):
+    saved_run(tmp_path)
+    assert train.main(["--run-dir", str(tmp_path), "--resume", *changed]) == 2
+    assert "A resumed run keeps" in capsys.readouterr().err
 
 
 def test_published_differs_from_ours_by_settings_alone():

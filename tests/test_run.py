@@ -53,7 +53,10 @@ def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_
 
 def test_a_run_is_resumed_where_it_ended(finished, capsys):
     before = (finished / "metrics.jsonl").read_text()
-    assert train.main([*SMOKE, "--run-dir", str(finished), "--resume", "--env-steps", "1024"]) == 0
+    again = ["--run-dir", str(finished), "--resume"]
+    assert train.main(again) == 2
+    assert "give more to go on" in capsys.readouterr().err
+    assert train.main([*again, "--env-steps", "1024"]) == 0
     assert "Resumed at 512" in capsys.readouterr().out
     assert (finished / "metrics.jsonl").read_text().startswith(before)
     assert (finished / "checkpoints" / "000000001024").is_dir()
