@@ -239,10 +239,12 @@ def test_a_world_that_breaks_is_marked_and_begun_anew(worlds, start):
 
 def test_a_world_that_explodes_is_quarantined(worlds, start):
     """Finite, but faster than any body: it must not be learned from either."""
-    qvel = start.physics.qvel.at[BROKEN, 3].set(5000.0)
-    after = worlds.step(
-        start._replace(physics=start.physics._replace(qvel=qvel)), jnp.zeros((WORLDS, 17))
-    )
+    state = moved(start, BROKEN, z=1.6)
+    qvel = state.physics.qvel.at[BROKEN, 0].set(2000.0)
+    state = state._replace(physics=state.physics._replace(qvel=qvel))
+    _, _, failed = worlds.physics_step(state.physics, action_of())
+    assert not failed.any(), "the engine should see nothing wrong"
+    after = worlds.step(state, action_of())
     assert np.flatnonzero(~after.valid).tolist() == [BROKEN]
     assert np.abs(after.physics.qvel).max() < 1000
 

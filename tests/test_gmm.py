@@ -73,12 +73,20 @@ def test_log_prob_has_finite_gradients_far_out_and_at_tiny_weights():
 
 @pytest.fixture(scope="module")
 def draws():
-    """A mixture of three far components in two states, and 20,000 draws from each."""
+    """A mixture of three far components in two states, and 20,000 draws from each.
+
+    With as many dimensions as components, noise drawn by the component's key would show.
+    """
     gmm = GMM(
         logits=jnp.log(jnp.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])),
-        mean=jnp.array([-20.0, 0.0, 20.0])[None, :, None] + jnp.zeros((2, 3, 2)),
+        mean=jnp.array([-20.0, 0.0, 20.0])[None, :, None] + jnp.zeros((2, 3, 3)),
         log_std=jnp.log(
-            jnp.array([[[0.5, 1.0], [1.0, 2.0], [2.0, 0.5]], [[1.0, 1.0], [0.1, 0.3], [1.0, 2.0]]])
+            jnp.array(
+                [
+                    [[0.5, 1.0, 1.0], [1.0, 2.0, 0.1], [2.0, 0.5, 1.0]],
+                    [[1.0, 1.0, 2.0], [0.1, 0.3, 1.0], [1.0, 2.0, 0.5]],
+                ]
+            )
         ),
     )
     return gmm, np.asarray(sample(gmm, jax.random.key(0), (20_000,)), np.float64)

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# Collects the wheels that a GPU machine without a network lacks, in folders of at most 60 MiB.
+#   benchmarks/pack_wheels.sh OUT_DIR        (Python 3.12, x86-64, versions from constraints.txt)
+# The machine is expected to have jax with CUDA, flax, optax, orbax-checkpoint, scipy, matplotlib,
+# imageio, pillow, rich, absl-py and etils. There, once every folder has been copied:
+#   OUT_DIR/join.sh                          (puts split wheels together)
+#   python3 -m pip install --no-index --no-deps --target SITE OUT_DIR/*/*.whl
+#   export PYTHONPATH=SITE
+# Films are made elsewhere, from the checkpoints: imageio-ffmpeg is left out for its size.
+set -euo pipefail
+out=${1:?usage: benchmarks/pack_wheels.sh OUT_DIR}
+root=$(cd "$(dirname "$0")/.." && pwd)
+limit=$((60 * 1024 * 1024))
+python=${PYTHON:-python3}
+packages=(mujoco mujoco-mjx brax gymnasium warp-lang tyro docstring-parser typeguard jaxtyping
+  wadler-lindig glfw pyopengl farama-notifications trimesh tensorboardx cloudpickle)
+
+if [ -e "$out" ]; then echo "$out exists already; give a new folder" >&2; exit 2; fi
+mkdir -p "$out/all"
+pins=()
+for package in "${packages[@]}"; do
+  # The project's own pins stand in pyproject.toml, all others in the constraints file.
+  pin=$(grep -ihoE "\"?${package//[-_]/[-_]}==[0-9][0-9A-Za-z.]*" \
+    "$root/pyproject.toml" "$root/constraints.txt" | head -n 1 | tr -d '"')
+  [ -n "$pin" ] || { echo "no pin for $package in pyproject.toml or constraints.txt" >&2; exit 1; }
+  pins+=("$pin")
+done
+platforms=()
+for n in 17 24 27 28 31 34 35; do platforms+=(--platform "manylinux_2_${n}_x86_64"); done
+"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+  --python-version 3.12 --implementation cp "${platforms[@]}" --platform manylinux2014_x86_64 \
+  -d "$out/all" "${pins[@]}"
+
+cat >"$out/join.sh" <<'JOIN'
+#!/usr/bin/env bash
+# Puts split wheels together again, beside their first part.
+set -euo pipefail
+cd "$(dirname "$0")"
+for first in */*.part.00; do
+  [ -e "$first" ] || continue
+  whole=${first%.part.00}
+  name=$(basename "$whole")
+  for part in 00 01 02 03 04 05; do
+    for file in */"$name.part.$part"; do [ ! -e "$file" ] || cat "$file"; done
+  done >"$whole.unfinished"
+  mv "$whole.unfinished" "$whole"
+  rm -f */"$name".part.*
+done
+JOIN
+chmod +x "$out/join.sh"
+
+# First fit, largest first; what is larger than a folder is split.
+folder=0 room=0
+for wheel in $(ls -S "$out/all"); do
+  size=$(stat -c %s "$out/all/$wheel")
+  if [ "$size" -gt "$limit" ]; then
+    split -b "$limit" -d "$out/all/$wheel" "$out/all/$wheel.part."
+    rm "$out/all/$wheel"
+  fi
+done
+for file in $(ls -S "$out/all"); do
+  size=$(stat -c %s "$out/all/$file")
+  placed=
+  for dir in "$out"/[0-9]*/; do
+    [ -d "$dir" ] || continue
+    if [ $(($(du -cb "$dir"* | tail -n 1 | cut -f 1) + size)) -le "$limit" ]; then
+      mv "$out/all/$file" "$dir"; placed=yes; break
+    fi
+  done
+  if [ -z "$placed" ]; then mkdir "$out/$folder"; mv "$out/all/$file" "$out/$folder/"; folder=$((folder + 1)); fi
+done
+rmdir "$out/all"
+du -sh "$out"/*/
