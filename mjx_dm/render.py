@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-import imageio_ffmpeg
 import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import mujoco_env
@@ -258,6 +257,8 @@ def _encode(frames: Iterator[np.ndarray], path: Path, width: int, height: int) -
 def _ffmpeg() -> list[str]:
     """The start of its command line. imageio_ffmpeg's own readers and writers fork, and JAX, which
     the caller may have running, can deadlock in a fork; subprocess by itself spawns."""
+    import imageio_ffmpeg  # 68 MB that only films need
+
     return [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error"]
 
 

@@ -141,5 +141,6 @@ def test_random_states_draw_every_number_within_a_hundredth_of_the_models_start(
     assert np.abs(drawn).max() <= 0.01 + 2e-7
     # Uniform: the 2,000 draws of each number come within 2% of both ends (missed once in 1e17).
     assert (drawn.min(0) < -0.0096).all() and (drawn.max(0) > 0.0096).all()
+    assert len(np.unique(drawn[0])) == 47
     # 5 standard errors of a correlation of 2,000 draws are 0.11; there are 1,081 pairs.
     assert np.abs(np.corrcoef(drawn.T) - np.eye(47)).max() < 0.13
