@@ -110,7 +110,7 @@ def write_video(
 
 def frame_strip(video: str | Path, out_png: str | Path, count: int = 6) -> None:
     """Write `count` evenly spaced frames of an MP4 file side by side as one PNG."""
-    last = imageio_ffmpeg.count_frames_and_secs(str(video))[0] - 1
+    last = _count_frames(video) - 1
     chosen = [round(last * i / max(count - 1, 1)) for i in range(count)]
     frames = dict(zip(sorted(set(chosen)), read_frames(video, chosen), strict=True))
     Image.fromarray(np.concatenate([frames[i] for i in chosen], axis=1)).save(out_png)
@@ -124,7 +124,7 @@ def small_gif(
     Every third frame is kept, and 64 colours.
     """
     every = 3
-    total = imageio_ffmpeg.count_frames_and_secs(str(video))[0]
+    total = _count_frames(video)
     shown = min(total, max(1, round(max_seconds * FRAMES_PER_SECOND)))
     images = [
         Image.fromarray(frame).resize((width, round(width * frame.shape[0] / frame.shape[1])))
@@ -252,6 +252,12 @@ def _encode(frames: Iterator[np.ndarray], path: Path, width: int, height: int) -
             said = ffmpeg.stderr.read()
     if ffmpeg.returncode:
         raise OSError(f"ffmpeg could not write {path}: {said.decode(errors='replace').strip()}")
+
+
+def _count_frames(video: str | Path) -> int:
+    import imageio_ffmpeg
+
+    return imageio_ffmpeg.count_frames_and_secs(str(video))[0]
 
 
 def _ffmpeg() -> list[str]:

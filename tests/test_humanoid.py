@@ -6,7 +6,6 @@ import warnings
 import gymnasium
 import jax
 import jax.numpy as jnp
-import mujoco
 import numpy as np
 import pytest
 from gymnasium.envs.mujoco.humanoid_v4 import HumanoidEnv
@@ -81,19 +80,47 @@ def test_action_limit_is_the_models(setting):
     np.testing.assert_allclose(model.actuator_ctrlrange, limit)
 
 
-def test_floor_contacts_only_leaves_only_pairs_with_the_floor(setting):
-    physics, model = setting
-    floor = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_GEOM, "floor")
-    can_touch = {
-        (i, j)
+def pairs_that_may_touch(contacts):
+    """Pairs of body names, the floor's being world, after the masks of the model's geoms."""
+    model = humanoid.load_model(humanoid.PHYSICS["mujoco", "fast"]._replace(contacts=contacts))
+    body = [model.body(model.geom_bodyid[i]).name for i in range(model.ngeom)]
+    return {
+        frozenset((body[i], body[j]))
         for i in range(model.ngeom)
         for j in range(i)
         if model.geom_contype[i] & model.geom_conaffinity[j]
         or model.geom_contype[j] & model.geom_conaffinity[i]
     }
-    with_floor = {(i, floor) for i in range(model.ngeom) if i != floor}
-    assert floor == 0 and with_floor <= can_touch
-    assert (can_touch == with_floor) == physics.floor_contacts_only
+
+
+BODIES = ["torso", "lwaist", "pelvis"] + [
+    f"{side}_{part}"
+    for side in ("left", "right")
+    for part in ("thigh", "shin", "foot", "upper_arm", "lower_arm")
+]
+WITH_FLOOR = {frozenset(("world", body)) for body in BODIES}
+BETWEEN_LEGS = {
+    frozenset((f"left_{a}", f"right_{b}"))
+    for a in ("thigh", "shin", "foot")
+    for b in ("thigh", "shin", "foot")
+}
+
+
+@pytest.mark.parametrize(
+    ("contacts", "expected"),
+    [
+        ("floor", WITH_FLOOR),
+        ("legs", WITH_FLOOR | BETWEEN_LEGS),
+        ("feet", {frozenset(("world", "left_foot")), frozenset(("world", "right_foot"))}),
+    ],
+)
+def test_contacts_leave_only_the_pairs_they_name(contacts, expected):
+    assert pairs_that_may_touch(contacts) == expected
+
+
+def test_all_contacts_let_everything_touch():
+    everything = {frozenset((a, b)) for a in ["world", *BODIES] for b in BODIES if a != b}
+    assert everything <= pairs_that_may_touch("all")
 
 
 def test_observation_is_in_gymnasiums_order():
