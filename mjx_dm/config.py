@@ -35,10 +35,12 @@ class LearnerConfig:
     actor_batch_size: int = 128
     """States of the batch that the policy is fitted on."""
     discount: float = 0.99
-    polyak: float = 0.01
+    polyak: float = 0.05
     """Step of the target critic towards the critic: target <- (1-polyak) target + polyak critic."""
     polyak_every: int = 1
     """Updates between two target steps."""
+    actor_average: float = 0.005
+    """Step of the policy that is scored towards the one that learns; 1 scores the latter."""
     actor_lr: float = 6e-4
     critic_lr: float = 6e-4
     max_grad_norm: float = 10.0
@@ -47,9 +49,9 @@ class LearnerConfig:
     activation: str = "silu"
     layer_norm: bool = True
     normalize_obs: bool = True
-    num_components: int = 1
+    num_components: int = 4
     """K, the components of the mixture."""
-    num_proposals: int = 16
+    num_proposals: int = 8
     """M, the actions weighed per state."""
     proposal: str = "policy"
     """Where the M actions come from: prior (standard normal) or policy (clipped to the box)."""
@@ -61,7 +63,7 @@ class LearnerConfig:
     """T of the weights softmax(Q / T), or its start when ess_target is set."""
     ess_target: float | None = 0.5
     """Move log T by 0.01 an update so that ESS / M stays here; none keeps T fixed."""
-    alpha: float = 0.05
+    alpha: float = 0.01
     """Entropy coefficient, or its start when std_target is set."""
     std_target: float | None = 0.15
     """Move log alpha by 3e-4 an update so that the mean standard deviation stays here."""
@@ -148,6 +150,7 @@ PRESETS: dict[str, Config] = {
             actor_batch_size=512,
             polyak=0.005,
             polyak_every=50,
+            actor_average=1.0,
             actor_lr=3e-4,
             critic_lr=3e-4,
             max_grad_norm=float("inf"),
@@ -278,7 +281,7 @@ def _check_range(name: str, value: Any) -> None:
         raise ConfigError(f"{flag} {shown} must be greater than 0.")
     if name in _NOT_NEGATIVE and not value >= 0:
         raise ConfigError(f"{flag} {shown} must not be negative.")
-    if name in ("discount", "polyak", "ess_target") and not 0 < value <= 1:
+    if name in ("discount", "polyak", "ess_target", "actor_average") and not 0 < value <= 1:
         raise ConfigError(f"{flag} {shown} must lie above 0 and at most at 1.")
     if name == "num_atoms" and value < 2:
         raise ConfigError(f"{flag} {shown} must be at least 2.")

@@ -19,9 +19,13 @@ Metrics = dict[str, Float[Array, ""]]
 
 
 class LearnerState(NamedTuple):
-    """Everything that learning changes. `updates` counts gradient updates."""
+    """Everything that learning changes. `updates` counts gradient updates.
+
+    `average_actor` follows the actor slowly; it is what is scored, `actor` is what explores.
+    """
 
     actor: Params
+    average_actor: Params
     critic: Params
     target_critic: Params
     actor_optimizer: optax.OptState
@@ -70,6 +74,7 @@ def make_learner(config: LearnerConfig) -> Learner:
         critic_params = critic.init(critic_key, obs, action)
         return LearnerState(
             actor=actor_params,
+            average_actor=jax.tree.map(jnp.copy, actor_params),
             critic=critic_params,
             target_critic=jax.tree.map(jnp.copy, critic_params),
             actor_optimizer=actor_optimizer.init(actor_params),
@@ -190,8 +195,12 @@ def make_learner(config: LearnerConfig) -> Learner:
             **critic_info,
             **actor_info,
         }
+        actor = optax.apply_updates(state.actor, steps)
         return state._replace(
-            actor=optax.apply_updates(state.actor, steps),
+            actor=actor,
+            average_actor=optax.incremental_update(
+                actor, state.average_actor, config.actor_average
+            ),
             actor_optimizer=actor_opt,
             target_critic=optax.incremental_update(state.critic, state.target_critic, rate),
             log_temperature=log_temperature,

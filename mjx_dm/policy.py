@@ -39,7 +39,7 @@ def load_policy(run_dir: Path) -> Policy:
         raise CheckpointError(str(error)) from error
     step, arrays = checkpoint.restore_arrays(run_dir / "checkpoints")
     normalizer = Normalizer(**arrays["normalizer"])
-    act = mean_action(settings.learner, arrays["learner"]["actor"], normalizer)
+    act = mean_action(settings.learner, arrays["learner"]["average_actor"], normalizer)
     return Policy(act, step, f"{step:012d}")
 
 

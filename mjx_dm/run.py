@@ -166,7 +166,7 @@ class _Run:
         )
 
     def _evaluate(self, state: TrainState, env_steps: int) -> Evaluation:
-        act = mean_action(self.config.learner, state.learner.actor, state.normalizer)
+        act = mean_action(self.config.learner, state.learner.average_actor, state.normalizer)
         result = evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
         self.writer.write(
             env_steps,

@@ -330,3 +330,22 @@ def test_the_policy_finds_the_best_arm_of_a_bandit(ours):
         state, _ = ours.update(state, batch, jax.random.key(i))
     # Measured: a fifth of the way is left.
     assert distance(state) < 0.5 * before
+
+
+def test_the_scored_policy_follows_the_learning_one_slowly(ours):
+    state, _ = ours.update(ours.start, batch_of(), jax.random.key(1))
+    rate = ours.config.actor_average
+    assert 0 < rate < 0.1
+    for start, now, average in zip(
+        jax.tree.leaves(ours.start.actor),
+        jax.tree.leaves(state.actor),
+        jax.tree.leaves(state.average_actor),
+        strict=True,
+    ):
+        expected = (1 - rate) * np.asarray(start) + rate * np.asarray(now)
+        np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-7)
+
+
+def test_the_published_form_scores_the_learning_policy_itself(published):
+    state, _ = published.update(published.start, batch_of(), jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, state.average_actor, state.actor)

@@ -58,7 +58,7 @@ def test_every_learned_weight_moves(program):
     for _ in range(3):
         state, _ = chunk(state)
     after = jax.device_get(state.learner)
-    for name in ("actor", "critic", "target_critic"):
+    for name in ("actor", "average_actor", "critic", "target_critic"):
         moved = jax.tree.map(
             lambda a, b: bool(np.any(a != b)), getattr(before, name), getattr(after, name)
         )
