@@ -1,0 +1,187 @@
+"""Compile the real programs for an H100 on a machine without one, and count what they cost.
+
+python benchmarks/h100_aot.py --out benchmarks/results/h100_aot.json
+
+Needs Python 3.12 with the cuda13 extra (jax 0.11.2), but no driver and no GPU. Nothing is run or
+autotuned, so that a kernel count is not a time; compile times are of the machine that compiles.
+"""
+
+import os
+
+# Before JAX is imported: plan for CUDA without a device, run nothing.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+os.environ.setdefault("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune_level=0"
+
+import dataclasses
+import json
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+from jax.experimental import topologies
+
+from mjx_dm import envs, training
+from mjx_dm.config import PRESETS, Config
+from mjx_dm.engines import make_engine
+from mjx_dm.learner import make_learner
+from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
+
+# An H100 SXM 80 GB in XLA's GpuTargetConfig text form; from NVIDIA's data sheet.
+H100 = """
+gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32
+  shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  shared_memory_per_block_optin: 232448
+  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 3352320000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  device_memory_size: 84929347584
+  cuda_compute_capability { major: 9 }
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+}
+platform_name: "CUDA"
+dnn_version_info { major: 9 minor: 12 }
+runtime_version { major: 13 }
+device_description_str: "NVIDIA H100 80GB HBM3"
+"""
+
+KERNEL = re.compile(
+    r"= .*?\b(fusion|custom-call|copy|sort|reduce|dynamic-update-slice|dynamic-slice"
+    r"|scatter|gather|dot|concatenate|transpose|rng-bit-generator)\("
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Count kernels and memory of the update, the rollout and the whole iteration."""
+
+    out: Path = Path("h100_aot.json")
+    programs: tuple[str, ...] = ("update", "physics", "whole")
+    num_envs: int = 4096
+    physics: str = "fast"
+    replay_size: int = 1_000_000
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = tyro.cli(Options, args=arguments)
+    config = dataclasses.replace(
+        PRESETS["gpu"],
+        engine="mjx",
+        physics=options.physics,
+        num_envs=options.num_envs,
+        replay_size=options.replay_size,
+        random_steps=2 * options.num_envs,
+        chunk_iterations=10,
+    )
+    build: dict[str, Callable[[Config], tuple[Any, Any]]] = {
+        "update": _update,
+        "physics": _physics,
+        "whole": _whole,
+    }
+    report: dict[str, Any] = {
+        "target": "NVIDIA H100 80GB HBM3, compiled ahead of time, not run",
+        "jax": jax.__version__,
+        "num_envs": options.num_envs,
+        "physics": options.physics,
+        "replay_size": options.replay_size,
+        "programs": {},
+    }
+    for name in options.programs:
+        program, state = build[name](config)
+        start = time.monotonic()
+        compiled = jax.jit(program, donate_argnums=0).lower(_abstract(state)).compile()
+        report["programs"][name] = count(compiled) | {"compile_seconds": time.monotonic() - start}
+        print(name, json.dumps(report["programs"][name]), flush=True)
+        options.out.write_text(json.dumps(report, indent=1) + "\n")
+    return 0
+
+
+def count(compiled: Any) -> dict[str, Any]:
+    """Memory in GiB, and the kernels of the entry computation and of every loop's body."""
+    text, memory = compiled.as_text(), compiled.memory_analysis()
+    computations: dict[str, list[str]] = {}
+    name = None
+    for line in text.splitlines():
+        head = re.match(r"^(ENTRY )?%?([\w.\-]+) .*\{$", line)
+        if head:
+            name = "entry" if head.group(1) else head.group(2)
+            computations[name] = []
+        elif line.startswith("  ") and name:
+            computations[name].append(line)
+
+    def kernels(body: str) -> int:
+        return sum(bool(KERNEL.search(line)) for line in computations.get(body, ()))
+
+    loops = {}
+    for match in re.finditer(r"while\(.*?body=%?([\w.\-]+).*", text):
+        trips = re.search(r'known_trip_count.*?"n":"(\d+)"', match.group(0))
+        scope = re.search(r'op_name="([^"]*)"', match.group(0))
+        loops[match.group(1)] = {
+            "kernels": kernels(match.group(1)),
+            "trips": int(trips.group(1)) if trips else None,
+            "where": scope.group(1)[-80:] if scope else "",
+        }
+    return {
+        "arguments_gib": memory.argument_size_in_bytes / 2**30,
+        "aliased_gib": memory.alias_size_in_bytes / 2**30,
+        "temporary_gib": memory.temp_size_in_bytes / 2**30,
+        "kernels_entry": kernels("entry"),
+        "loops": loops,
+    }
+
+
+def _abstract(tree: Any) -> Any:
+    topology = topologies.get_topology_desc(platform="cuda", target_config=H100, topology="1x1x1")
+    mesh = jax.sharding.Mesh(np.array(topology.devices), ("d",))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(np.shape(x), x.dtype, sharding=sharding), tree
+    )
+
+
+def _env(config: Config) -> envs.HumanoidEnv:
+    return envs.HumanoidEnv(
+        make_engine(config.engine, config.physics, config.num_envs), config.num_envs
+    )
+
+
+def _update(config: Config) -> tuple[Any, Any]:
+    learner, size = make_learner(config.learner), config.learner.batch_size
+    shape = jax.ShapeDtypeStruct
+    batch = Transition(
+        obs=shape((size, OBS_SIZE), np.float32),
+        action=shape((size, ACTION_SIZE), np.float32),
+        reward=shape((size,), np.float32),
+        discount=shape((size,), np.float32),
+        next_obs=shape((size, OBS_SIZE), np.float32),
+        valid=shape((size,), np.bool_),
+    )
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    state = jax.eval_shape(learner.init, key)
+    return lambda s: (learner.update(*s)[0], *s[1:]), (state, batch, key)
+
+
+def _physics(config: Config) -> tuple[Any, Any]:
+    env = _env(config)
+    state = jax.eval_shape(env.reset, jax.random.key(0)).physics
+    action = jax.ShapeDtypeStruct((config.num_envs, ACTION_SIZE), np.float32)
+    return lambda s: (env.engine.step(*s)[0], s[1]), (state, action)
+
+
+def _whole(config: Config) -> tuple[Any, Any]:
+    env = _env(config)
+    state = jax.eval_shape(lambda key: training.init(config, env, key), jax.random.key(0))
+    return training.make_chunk(config, env), state
+
+
+if __name__ == "__main__":
+    sys.exit(main())
