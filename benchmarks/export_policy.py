@@ -1,0 +1,44 @@
+"""A run directory in small: python benchmarks/export_policy.py RUN_DIR OUT_DIR
+
+OUT_DIR gets the settings and a checkpoint with the scored policy and its normaliser alone, which is
+all that eval_render.py reads; a run cannot be resumed from it.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from mjx_dm import checkpoint, config
+from mjx_dm.checkpoint import CheckpointError
+
+
+def main(
+    run_dir: Annotated[Path, tyro.conf.Positional],
+    out_dir: Annotated[Path, tyro.conf.Positional],
+    step: int | None = None,
+) -> int:
+    """Exports the newest policy of run_dir, or that of --step; returns the exit status."""
+    if out_dir.exists():
+        print(f"export_policy.py: {out_dir} exists already; give a new folder.", file=sys.stderr)
+        return 2
+    try:
+        step, arrays = checkpoint.restore_arrays(run_dir / "checkpoints", step)
+    except CheckpointError as error:
+        print(f"export_policy.py: {error}", file=sys.stderr)
+        return 2
+    policy = {
+        "learner": {"average_actor": arrays["learner"]["average_actor"]},
+        "normalizer": arrays["normalizer"],
+    }
+    checkpoint.save(out_dir / "checkpoints", step, policy)
+    settings = dataclasses.replace(config.load(run_dir / "config.json"), run_dir="")
+    (out_dir / "config.json").write_text(json.dumps(config.to_json(settings), indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))
