@@ -71,6 +71,8 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
         temporary.mkdir()
         with _orbax() as orbax:
             orbax.save(temporary / TREE, args=ocp.args.PyTreeSave(_nest(arrays)))
+        # Orbax names this machine's folders there; the manifest is what says "complete".
+        (temporary / TREE / "commit_success.txt").unlink(missing_ok=True)
         write_manifest(temporary, step, leaves)
         if final.exists():
             final.rename(directory / f"{_REPLACED}{final.name}")

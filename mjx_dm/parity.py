@@ -12,7 +12,7 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import jax
@@ -23,7 +23,8 @@ import tyro
 from jaxtyping import Bool, Float, Float32, Int
 
 from mjx_dm import envs, humanoid
-from mjx_dm.engines import Engine
+from mjx_dm.config import ConfigError
+from mjx_dm.engines import Engine, choose_engine
 from mjx_dm.types import ACTION_SIZE, NQ, NV
 
 KINDS = ("standing", "falling", "lying", "jumping", "flung", "sunk", "far")
@@ -206,8 +207,7 @@ def markdown(report: dict[str, Any]) -> str:
 class Options:
     """Compare engines with Gymnasium's Humanoid-v4, state by state."""
 
-    engines: tuple[str, ...] = ("mujoco",)
-    """Any of: mujoco mjx warp."""
+    engines: tuple[Literal["mujoco", "mjx", "warp"], ...] = ("mujoco",)
     worlds: int = 4
     """Worlds per kind of start."""
     steps: int = 200
@@ -220,6 +220,14 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments, prog="python -m mjx_dm.parity")
+    try:
+        for name in options.engines:
+            choose_engine(name)
+        if options.steps < 20 or options.worlds < 1:
+            raise ConfigError("--steps must be at least 20 and --worlds at least 1.")
+    except ConfigError as error:
+        print(f"mjx_dm.parity: {error}", file=sys.stderr)
+        return 2
     case = make_case(options.worlds, options.steps, options.seed)
     names = {"jax", "mujoco", "mujoco-mjx", "warp-lang", "gymnasium", "numpy"}
     found = {d.metadata["Name"]: d.version for d in metadata.distributions()}

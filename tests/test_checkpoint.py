@@ -347,3 +347,9 @@ logging.getLogger("absl").info("heard")
     lines = [x for x in (done.stdout + done.stderr).splitlines() if "jax._src" not in x]
     assert lines == ["INFO:absl:heard"]
     assert not logging.getLogger("absl").filters
+
+
+def test_a_checkpoint_does_not_name_the_folders_it_was_written_in(tmp_path):
+    path = checkpoint.save(tmp_path / "somewhere", 1, {"a": np.zeros(3)})
+    for file in path.rglob("*"):
+        assert file.is_dir() or b"somewhere" not in file.read_bytes(), file
