@@ -57,6 +57,7 @@ class _Run:
         self.directory = config.directory
         self.train_seconds = 0.0
         self.last_saved = -1
+        self.told_of_quarantine = False
 
     def go(self) -> Path:
         c = self.config
@@ -110,6 +111,9 @@ class _Run:
             self.progress.update(
                 env_steps, rate, updates, values["episode_return"], values["episode_length"]
             )
+            if values["quarantined"] and not self.told_of_quarantine:
+                self.told_of_quarantine = True
+                self.progress.say(_about_quarantine(self.engine, int(values["quarantined"])))
             if not _all_finite(state.learner):
                 raise FloatingPointError(
                     f"The learner's weights are not finite after {env_steps} environment steps; "
@@ -184,6 +188,19 @@ class _Run:
             f"(seeds {EVAL_SEED}-{EVAL_SEED + len(result.returns) - 1}, mixture mean)."
         )
         return result
+
+
+def _about_quarantine(engine: str, count: int) -> str:
+    cause = "their state was not finite or moved faster than MAX_SPEED in mjx_dm/envs.py"
+    if engine == "warp":
+        cause += (
+            ", or Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD or "
+            "WARP_ROWS_PER_WORLD in mjx_dm/engines.py"
+        )
+    return (
+        f"{count} worlds were reset and their steps left out of the replay: {cause}. "
+        "The count is quarantined in metrics.jsonl."
+    )
 
 
 def _saved(state: TrainState, train_seconds: float) -> Saved:
