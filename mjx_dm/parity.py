@@ -72,14 +72,12 @@ def make_state(
     """A random (qpos, qvel) of one of `KINDS`; draws from `rng`."""
     qpos, qvel = rng.uniform(-0.01, 0.01, NQ), rng.uniform(-0.01, 0.01, NV)
     qpos[2:4] += 1.4, 1.0
-    if kind == "falling":
-        qpos[2], qvel[2] = rng.uniform(1.08, 1.15), -1.0
-        qpos[3:] += rng.uniform(-0.3, 0.3, NQ - 3)
-        qvel += rng.normal(0.0, 1.0, NV)
-    elif kind == "lying":  # the heap that 3 s of random actions leave
+    if kind in ("falling", "lying"):  # random actions fell it; 3 s of them leave a heap
         peer = peer_at(qpos, qvel)
         for action in rng.uniform(-0.4, 0.4, (200, ACTION_SIZE)):
             peer.step(action)
+            if kind == "falling" and peer.data.qpos[2] < 1.15:
+                break
         qpos, qvel = peer.data.qpos.copy(), peer.data.qvel.copy()
     elif kind == "jumping":
         qpos[2], qvel[2] = 1.6, rng.uniform(1.0, 3.0)
@@ -88,7 +86,7 @@ def make_state(
         qpos[3:7], qvel = rng.normal(size=4), rng.normal(0.0, 5.0, NV)
         qvel[3:6] *= 2.0
     elif kind == "sunk":  # the feet in the floor
-        qpos[2] = rng.uniform(1.2, 1.3)
+        qpos[2] = rng.uniform(1.23, 1.28)
     elif kind == "far":  # where a runner ends its episode, and as fast
         qpos[0], qvel[0] = 80.0, 5.0
     qpos[3:7] /= np.linalg.norm(qpos[3:7])

@@ -23,30 +23,31 @@ from mjx_dm.humanoid import ACTION_LIMIT, EPISODE_STEPS
 TOLERANCE = {
     "mujoco": {
         "qpos": (1e-6, 2e-5),
-        "qvel": (1e-5, 3e-4),
+        "qvel": (1e-5, 6e-4),
         "cinert": (3e-6, 2e-5),
-        "cvel": (1e-5, 2e-4),
+        "cvel": (1e-5, 4e-4),
         "qfrc_actuator": (4e-5, 4e-5),
-        "cfrc_ext": (3e-4, 0.4),
-        "reward": (5e-3, 7e-3),
-        "reward near the origin": (2e-5, 1e-4),
+        "cfrc_ext": (3e-4, 0.2),
+        "reward": (5e-3, 8e-3),
+        "reward near the origin": (2e-5, 5e-5),
     },
     "mjx": {
-        "qpos": (7e-6, 2e-4),
-        "qvel": (6e-4, 4e-3),
-        "cinert": (1e-3, 2e-3),
-        "cvel": (1e-3, 6e-3),
+        "qpos": (2e-5, 4e-4),
+        "qvel": (1e-3, 8e-3),
+        "cinert": (1e-3, 1e-3),
+        "cvel": (1e-3, 9e-3),
         "qfrc_actuator": (4e-5, 4e-5),
-        "cfrc_ext": (0.1, 3.0),
-        "reward": (2e-2, 3e-2),
-        "reward near the origin": (8e-5, 5e-4),
+        "cfrc_ext": (0.4, 2.0),
+        "reward": (7e-3, 2e-2),
+        "reward near the origin": (2e-4, 2e-4),
     },
 }
 TOLERANCE["warp"] = TOLERANCE["mjx"]
 
 # A capsule that meets the floor within 30 degrees of upright gets another contact frame from MJX
-# and Warp than from MuJoCo, hence other friction; only what falls does that (see the last test).
-HEAPS = {"standing", "falling", "lying"}
+# and Warp than from MuJoCo, hence other friction (see the last test). That happens to a body that
+# goes down, as it does within 20 steps from these starts.
+GOES_DOWN = {"standing", "falling", "lying", "flung"}
 
 ENGINES = [
     "mujoco",
@@ -75,7 +76,7 @@ def test_one_step_is_gymnasiums_from_every_kind_of_start(measured):
 def test_twenty_steps_are_gymnasiums(measured):
     engine, report = measured
     for kind in parity.KINDS:
-        if engine == "mujoco" or kind not in HEAPS:
+        if engine == "mujoco" or kind not in GOES_DOWN:
             assert_close(engine, kind, report[kind]["20"], column=1)
 
 
@@ -158,7 +159,7 @@ def test_episodes_end_by_height_by_time_and_by_both(two_worlds, height, last_ste
 
 @pytest.mark.parametrize("tilt, alike", [(25.0, False), (35.0, True)])
 def test_mjx_turns_the_contact_frame_of_a_capsule_within_30_degrees_of_upright(tilt, alike):
-    """Why the heaps are left out above. Where this fails, MJX was mended: take them in."""
+    """Why GOES_DOWN is left out above. Where this fails, MJX was mended: take it in."""
     model = mujoco.MjModel.from_xml_string(f"""<mujoco><worldbody>
         <geom type="plane" size="5 5 1"/>
         <body pos="0 0 0.2" euler="{tilt} {tilt / 4} 0">
