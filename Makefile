@@ -39,7 +39,7 @@ test: $(STAMP)
 
 # The last -m wins over the one in pyproject.toml.
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m 'slow and not gpu'
+	$(BIN)/python -m pytest -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

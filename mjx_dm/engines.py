@@ -242,7 +242,7 @@ class MjxEngine:
             if self._impl == "jax":
                 data = mjx.rne_postconstraint(self._model, data)
             else:
-                overflow = jnp.any(data._impl.overflow)
+                overflow = jnp.any(data._impl.overflow & ~_SOLVER_LIMITS != 0)
             reading = Reading(
                 cinert=data._impl.cinert,
                 cvel=data.cvel,
@@ -256,6 +256,10 @@ class MjxEngine:
         with jax.default_matmul_precision("highest"):
             return jax.vmap(one)(state.qpos, state.qvel, state.qacc_warmstart, action)
 
+
+# Bits of Warp's overflow mask (OverflowType.ITERATIONS, LS_ITERATIONS) that only say that the
+# solver used all its iterations, which a cheap preset does on purpose; the others mean lost rows.
+_SOLVER_LIMITS = 1 << 9 | 1 << 10
 
 _BAD_STATE = (
     mujoco.mjtWarning.mjWARN_BADQPOS,
