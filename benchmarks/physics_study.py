@@ -45,6 +45,7 @@ VARIANTS = {
     "Euler, CG 8/8": Physics(EULER, CG, 8, 8),
     "implicitfast, Newton 4/8": Physics(IMPLICITFAST, NEWTON, 4, 8),
     "Euler, Newton 4/8, legs": Physics(EULER, NEWTON, 4, 8, contacts="legs"),
+    "Euler, Newton 2/4, legs": Physics(EULER, NEWTON, 2, 4, contacts="legs"),
     "Euler, Newton 4/8, floor": Physics(EULER, NEWTON, 4, 8, contacts="floor"),
     "Euler, Newton 1/4, floor": Physics(EULER, NEWTON, 1, 4, contacts="floor"),
     "Euler, Newton 1/4, feet": Physics(EULER, NEWTON, 1, 4, contacts="feet"),
