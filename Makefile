@@ -5,7 +5,7 @@ PYTHON ?= python3
 EXTRAS ?= dev
 RUN ?= runs/demo
 EPISODES ?= 10
-MINUTES ?= 6
+MINUTES ?= 7.5
 
 comma := ,
 VENV := .venv
@@ -26,7 +26,7 @@ help:
 	@echo "PYTHON=python3.12        the interpreter for a new .venv, 3.11 or later"
 	@echo "EXTRAS=dev,cuda13,warp   for an NVIDIA GPU (cuda12 for older drivers)"
 	@echo "RUN=runs/other           another run directory for make demo"
-	@echo "MINUTES=6                how long make demo trains"
+	@echo "MINUTES=7.5              how long make demo trains"
 
 setup: $(STAMP)
 
