@@ -148,11 +148,13 @@ class MujocoEngine:
         with self._lock:
             data = self._data[0]
             for i in np.flatnonzero(needed).tolist():
-                mujoco.mj_resetData(self._model, data)
                 data.qpos[:], data.qvel[:] = qpos[i], qvel[i]
-                mujoco.mj_fwdPosition(self._model, data)
-                mujoco.mj_fwdVelocity(self._model, data)
-                self._read(data, reading, i)
+                # What mj_forward would leave of these; all forces are zero at a start.
+                mujoco.mj_kinematics(self._model, data)
+                mujoco.mj_comPos(self._model, data)
+                mujoco.mj_comVel(self._model, data)
+                reading.cinert[i], reading.cvel[i] = data.cinert, data.cvel
+                reading.com_x[i] = self._mass @ data.xipos[:, 0]
         return reading
 
     def _step(self, qpos, qvel, warmstart, action):
