@@ -1,7 +1,7 @@
 """What this machine reaches, part by part: python -m mjx_dm.bench.
 
-Each part is compiled first (timed apart), run once unmeasured, then measured in rounds that
-interleave the parts, so that a change of the machine's load falls on all of them alike.
+Each part is compiled (timed apart), run once unmeasured, then measured over several rounds, one
+part after another: on a machine whose load changes, compare a part's rounds with each other only.
 """
 
 import dataclasses
