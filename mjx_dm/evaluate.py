@@ -15,11 +15,10 @@ import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 
+from mjx_dm.humanoid import ACTION_LIMIT
+from mjx_dm.types import ACTION_SIZE, OBS_SIZE
+
 ENV_ID = "Humanoid-v4"
-STEP_SECONDS = 0.015
-ACTION_LIMIT = 0.4
-OBS_SIZE = 376
-ACTION_SIZE = 17
 
 # Policies see this many rows at a time whatever the number of episodes: a jitted one compiles
 # once, and an episode's actions cannot change with how many others are played beside it.

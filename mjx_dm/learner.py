@@ -149,7 +149,7 @@ def make_learner(config: LearnerConfig) -> Learner:
         q = min_q(state.critic, obs, actions)
         temperature = jnp.exp(state.log_temperature)
         if config.alpha > 0:
-            log_prob = jax.vmap(GMM.log_prob, in_axes=(None, 1), out_axes=1)(gmm, actions)
+            log_prob = losses.log_prob_of_each(gmm, actions)
             q = q - _alpha(config, state) * jax.lax.stop_gradient(log_prob)
         loss = losses.density_matching_loss(gmm, actions, q, temperature, config.log_std_bonus)
         ess = jnp.mean(losses.effective_sample_share(losses.proposal_weights(q, temperature)))

@@ -28,7 +28,7 @@ def density_matching_loss(
     Gradients flow into `gmm` alone. The batch of `gmm` is B; `entropy_coef` is lambda.
     """
     weights = jax.lax.stop_gradient(proposal_weights(q_values, temperature))
-    log_prob = _log_prob_of_each(gmm, jax.lax.stop_gradient(actions))
+    log_prob = log_prob_of_each(gmm, jax.lax.stop_gradient(actions))
     bonus = jnp.sum(gmm.weights() * jnp.sum(gmm.log_std, -1), -1)
     return jnp.mean(-jnp.sum(weights * log_prob, -1) - entropy_coef * bonus)
 
@@ -105,7 +105,7 @@ def move_log_alpha(
     return log_alpha + step * jnp.sign(target - std)
 
 
-def _log_prob_of_each(gmm: GMM, actions: Float[Array, "B M A"]) -> Float[Array, "B M"]:
+def log_prob_of_each(gmm: GMM, actions: Float[Array, "B M A"]) -> Float[Array, "B M"]:
     """log pi(a_i|s) of M actions a state."""
     return jax.vmap(GMM.log_prob, in_axes=(None, 1), out_axes=1)(gmm, actions)
 

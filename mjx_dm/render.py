@@ -18,7 +18,8 @@ import numpy as np
 from gymnasium.envs.mujoco import mujoco_env
 from PIL import Image
 
-from mjx_dm.evaluate import STEP_SECONDS, Act, evaluate
+from mjx_dm.evaluate import Act, evaluate
+from mjx_dm.humanoid import STEP_SECONDS
 
 # Every second step (0.03 s) is a frame, so that video time is simulated time.
 STEPS_PER_FRAME = 2

@@ -13,7 +13,8 @@ from PIL import Image
 import eval_render
 from mjx_dm import render
 from mjx_dm.checkpoint import CheckpointError
-from mjx_dm.evaluate import STEP_SECONDS, evaluate
+from mjx_dm.evaluate import evaluate
+from mjx_dm.humanoid import STEP_SECONDS
 
 WIDTH, HEIGHT = 128, 96
 
