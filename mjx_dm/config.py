@@ -9,7 +9,7 @@ import tyro
 
 ENGINES = ("auto", "mujoco", "mjx", "warp")
 PHYSICS = ("v4", "fast")
-PROPOSALS = ("prior", "policy")
+PROPOSALS = ("prior", "policy", "moved")
 ACTION_RULES = ("sample", "best_component")
 CRITICS = ("categorical", "scalar")
 ACTIVATIONS = ("relu", "silu")
@@ -35,6 +35,8 @@ class LearnerConfig:
     actor_batch_size: int = 128
     """States of the batch that the policy is fitted on."""
     discount: float = 0.99
+    num_steps: int = 1
+    """Steps of reward in the TD target before it bootstraps."""
     polyak: float = 0.05
     """Step of the target critic towards the critic: target <- (1-polyak) target + polyak critic."""
     polyak_every: int = 1
@@ -54,7 +56,13 @@ class LearnerConfig:
     num_proposals: int = 8
     """M, the actions weighed per state."""
     proposal: str = "policy"
-    """Where the M actions come from: prior (standard normal) or policy (clipped to the box)."""
+    """Where the M actions come from: prior (standard normal), policy (clipped to the box) or moved
+    (the policy's, each moved up the gradient of Q - alpha log pi)."""
+    move_kl: float = 0.1
+    """How far moved proposals go: KL in nats, mean over states, between moved and policy."""
+    subtract_score: bool = False
+    """Fit log pi(proposals) - log pi(policy's own samples): the same gradient in the mean, with
+    the noise of the samples taken out."""
     bounded: bool = True
     """Actions live in [-1, 1], means go through tanh; otherwise in v4 units, unbounded."""
     log_std_min: float = -5.0
@@ -266,7 +274,7 @@ _POSITIVE = {
     "env_steps", "num_envs", "updates_per_step", "replay_size", "chunk_iterations", "minutes",
     "checkpoint_minutes", "keep_checkpoints", "eval_episodes", "batch_size", "actor_batch_size",
     "polyak_every", "actor_lr", "critic_lr", "max_grad_norm", "num_components", "num_proposals",
-    "temperature", "std_target", "reward_scale", "actor_widths", "critic_widths",
+    "num_steps", "move_kl", "temperature", "std_target", "reward_scale", "actor_widths", "critic_widths",
 }  # fmt: skip
 _NOT_NEGATIVE = {"seed", "eval_every", "alpha", "log_std_bonus", "random_steps"}
 

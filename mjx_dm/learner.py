@@ -142,17 +142,35 @@ def make_learner(config: LearnerConfig) -> Learner:
     def actor_loss(params: Params, state: LearnerState, obs: Array, key: Array):
         gmm = mixture(params, obs)
         batch, m = obs.shape[0], config.num_proposals
+        alpha = _alpha(config, state)
+        fixed = jax.lax.stop_gradient(gmm)
+
+        def soft_q(actions: Float[Array, "B M 17"]) -> Float[Array, "B M"]:
+            q = min_q(state.critic, obs, actions)
+            if config.alpha > 0:
+                q = q - alpha * losses.log_prob_of_each(fixed, actions)
+            return q
+
         if config.proposal == "prior":
-            actions = jax.random.normal(key, (batch, m, ACTION_SIZE))
+            drawn = jax.random.normal(key, (batch, m, ACTION_SIZE))
         else:
-            actions = clip(jnp.moveaxis(jax.lax.stop_gradient(gmm.sample(key, (m,))), 0, 1))
-        q = min_q(state.critic, obs, actions)
+            drawn = jnp.moveaxis(fixed.sample(key, (m,)), 0, 1)
+        if config.proposal == "moved":
+            slope = jax.grad(lambda a: jnp.sum(soft_q(a)))(clip(drawn))
+            actions = clip(losses.move(fixed, drawn, slope, config.move_kl))
+            weights = jnp.full((batch, m), 1.0 / m)
+        else:
+            actions = clip(drawn)
+            q = soft_q(actions)
+            weights = losses.proposal_weights(q, jnp.exp(state.log_temperature))
         temperature = jnp.exp(state.log_temperature)
-        if config.alpha > 0:
-            log_prob = losses.log_prob_of_each(gmm, actions)
-            q = q - _alpha(config, state) * jax.lax.stop_gradient(log_prob)
-        loss = losses.density_matching_loss(gmm, actions, q, temperature, config.log_std_bonus)
-        ess = jnp.mean(losses.effective_sample_share(losses.proposal_weights(q, temperature)))
+        if config.proposal == "moved":
+            loss = -jnp.mean(losses.log_prob_of_each(gmm, actions))
+        else:
+            loss = losses.density_matching_loss(gmm, actions, q, temperature, config.log_std_bonus)
+        if config.subtract_score:
+            loss = loss + jnp.mean(losses.log_prob_of_each(gmm, drawn))
+        ess = jnp.mean(losses.effective_sample_share(weights))
         weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
         return loss, {
             "ess": ess,

@@ -105,6 +105,20 @@ def move_log_alpha(
     return log_alpha + step * jnp.sign(target - std)
 
 
+def move(
+    gmm: GMM, actions: Float[Array, "B M A"], slope: Float[Array, "B M A"], kl: float
+) -> Float[Array, "B M A"]:
+    """a + sigma^2 slope / T, with T such that the mean of |sigma slope / T|^2 / 2 is `kl`.
+
+    To first order this carries pi to pi exp(Q / T) / Z when `slope` is grad_a Q; sigma is the
+    mixture's own, sum_k w_k sigma_k.
+    """
+    std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)[:, None]
+    scaled = std * slope
+    length = jnp.mean(jnp.sum(jnp.square(scaled), -1))
+    return actions + std * scaled * jnp.sqrt(2.0 * kl / (length + 1e-12))
+
+
 def log_prob_of_each(gmm: GMM, actions: Float[Array, "B M A"]) -> Float[Array, "B M"]:
     """log pi(a_i|s) of M actions a state."""
     return jax.vmap(GMM.log_prob, in_axes=(None, 1), out_axes=1)(gmm, actions)

@@ -62,8 +62,15 @@ def add(
     )
 
 
-def sample(replay: Replay, key: Array, batch_size: int) -> Transition:
+def sample(
+    replay: Replay, key: Array, batch_size: int, num_steps: int = 1, gamma: float = 1.0
+) -> Transition:
     """`batch_size` transitions, uniform over all whose successor is stored; consumes `key`.
+
+    A transition spans up to `num_steps` steps: with m of them, `reward` is sum_i gamma^i r_i,
+    `discount` gamma^(m-1) (1 - d) and `next_obs` what the m-th led to (Watkins 1989, uncorrected
+    n-step return). m < num_steps at the end of an episode, before a row that must not be learned
+    from, and at the newest row.
 
     The newest row is left out, since its successor is not there yet. At least two rows must have
     been added.
@@ -74,11 +81,20 @@ def sample(replay: Replay, key: Array, batch_size: int) -> Transition:
     age = jax.random.randint(time_key, (batch_size,), 1, stored)
     time = (replay.written - 1 - age) % rows
     world = jax.random.randint(world_key, (batch_size,), 0, num_envs)
+    reward, discount = replay.reward[time, world], replay.discount[time, world]
+    valid = replay.valid[time, world]
+    span, on = jnp.ones_like(time), valid
+    for step in range(1, num_steps):
+        later = (time + step) % rows
+        on = on & (discount > 0) & (step < age) & replay.valid[later, world]
+        reward = reward + jnp.where(on, gamma**step * replay.reward[later, world], 0.0)
+        discount = jnp.where(on, gamma**step * replay.discount[later, world], discount)
+        span = span + on
     return Transition(
         obs=replay.obs[time, world],
         action=replay.action[time, world],
-        reward=replay.reward[time, world],
-        discount=replay.discount[time, world],
-        next_obs=replay.obs[(time + 1) % rows, world],
-        valid=replay.valid[time, world],
+        reward=reward,
+        discount=discount,
+        next_obs=replay.obs[(time + span) % rows, world],
+        valid=valid,
     )
