@@ -74,7 +74,9 @@ class LearnerConfig:
     alpha: float = 0.01
     """Entropy coefficient, or its start when std_target is set."""
     std_target: float | None = 0.15
-    """Move log alpha by 3e-4 an update so that the mean standard deviation stays here."""
+    """Move log alpha so that the policy's mean standard deviation stays here; none keeps alpha."""
+    alpha_step: float = 3e-4
+    """Step of log alpha in an update."""
     log_std_bonus: float = 0.0
     """lambda of the published actor loss."""
     action_rule: str = "sample"
@@ -274,7 +276,8 @@ _POSITIVE = {
     "env_steps", "num_envs", "updates_per_step", "replay_size", "chunk_iterations", "minutes",
     "checkpoint_minutes", "keep_checkpoints", "eval_episodes", "batch_size", "actor_batch_size",
     "polyak_every", "actor_lr", "critic_lr", "max_grad_norm", "num_components", "num_proposals",
-    "num_steps", "move_kl", "temperature", "std_target", "reward_scale", "actor_widths", "critic_widths",
+    "num_steps", "move_kl", "alpha_step", "temperature", "std_target", "reward_scale",
+    "actor_widths", "critic_widths",
 }  # fmt: skip
 _NOT_NEGATIVE = {"seed", "eval_every", "alpha", "log_std_bonus", "random_steps"}
 

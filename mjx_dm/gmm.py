@@ -55,13 +55,14 @@ class GMM:
         logits, means, log_std = (
             jnp.broadcast_to(x, (*shape, *x.shape)) for x in jax.tree.leaves(self)
         )
-        # Gumbel-max: the one-hot product gathers without an index, which fuses on a GPU.
+        # Gumbel-max: the one-hot product gathers without an index, which fuses on a GPU. One sum
+        # over the components, not one for the mean and one for the deviation: those two, fused
+        # with the noise, come out of XLA's CPU compiler in jax 0.10.2 as uninitialised memory.
         gumbel = jax.random.gumbel(component_key, logits.shape, logits.dtype)
-        component = jnp.argmax(logits + gumbel, -1)
-        chosen = jax.nn.one_hot(component, logits.shape[-1], dtype=logits.dtype)
-        mean = jnp.sum(chosen[..., None] * means, -2)
-        std = jnp.sum(chosen[..., None] * jnp.exp(log_std), -2)
-        return mean + std * jax.random.normal(noise_key, mean.shape, mean.dtype)
+        chosen = jax.nn.one_hot(jnp.argmax(logits + gumbel, -1), logits.shape[-1])
+        noise = jax.random.normal(noise_key, (*means.shape[:-2], means.shape[-1]), means.dtype)
+        each = means + jnp.exp(log_std) * noise[..., None, :]
+        return jnp.sum(chosen[..., None] * each, -2)
 
     def mean(self) -> Float[Array, "*B A"]:
         """The mean of the mixture, sum_k w_k mean_k: `(..., A)`."""

@@ -146,7 +146,7 @@ def make_learner(config: LearnerConfig) -> Learner:
         fixed = jax.lax.stop_gradient(gmm)
 
         def soft_q(actions: Float[Array, "B M 17"]) -> Float[Array, "B M"]:
-            q = min_q(state.critic, obs, actions)
+            q = min_q(state.critic, obs, clip(actions))
             if config.alpha > 0:
                 q = q - alpha * losses.log_prob_of_each(fixed, actions)
             return q
@@ -156,11 +156,11 @@ def make_learner(config: LearnerConfig) -> Learner:
         else:
             drawn = jnp.moveaxis(fixed.sample(key, (m,)), 0, 1)
         if config.proposal == "moved":
-            slope = jax.grad(lambda a: jnp.sum(soft_q(a)))(clip(drawn))
-            actions = clip(losses.move(fixed, drawn, slope, config.move_kl))
+            slope = jax.grad(lambda a: jnp.sum(soft_q(a)))(drawn)
+            actions = losses.move(fixed, drawn, slope, config.move_kl)
             weights = jnp.full((batch, m), 1.0 / m)
         else:
-            actions = clip(drawn)
+            actions = drawn if config.subtract_score else clip(drawn)
             q = soft_q(actions)
             weights = losses.proposal_weights(q, jnp.exp(state.log_temperature))
         temperature = jnp.exp(state.log_temperature)
@@ -201,7 +201,7 @@ def make_learner(config: LearnerConfig) -> Learner:
             )
         if config.std_target is not None:
             log_alpha = losses.move_log_alpha(
-                log_alpha, actor_info["mean_sigma"], config.std_target
+                log_alpha, actor_info["mean_sigma"], config.std_target, config.alpha_step
             )
         metrics = {
             "critic_loss": loss,

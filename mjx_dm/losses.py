@@ -99,7 +99,7 @@ def move_log_temperature(
 
 
 def move_log_alpha(
-    log_alpha: Float[Array, ""], std: Float[Array, ""], target: float, step: float = 3e-4
+    log_alpha: Float[Array, ""], std: Float[Array, ""], target: float, step: float
 ) -> Float[Array, ""]:
     """log alpha + step * sign(target - mean sigma): a higher alpha widens the policy."""
     return log_alpha + step * jnp.sign(target - std)

@@ -161,3 +161,15 @@ def test_a_mixture_can_hold_what_is_not_an_array():
     """JAX unflattens pytrees with placeholders, such as the axes of vmap."""
     axes = jax.tree.map(lambda _: 0, random_mixture((5,)))
     assert (axes.logits, axes.component_mean, axes.log_std) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (8,)])
+def test_optimised_samples_are_the_ones_asked_for(shape):
+    # conftest turns most of XLA's optimisations off; this is about what they once made of `sample`.
+    gmm = random_mixture(batch=(256,), components=4, dims=17)
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        jitted = jax.jit(GMM.sample, static_argnums=2)(gmm, jax.random.key(0), shape)
+    finally:
+        jax.config.update("jax_disable_most_optimizations", True)
+    np.testing.assert_allclose(jitted, gmm.sample(jax.random.key(0), shape), atol=1e-4)
