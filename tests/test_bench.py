@@ -153,6 +153,22 @@ def test_cases_take_turns_and_a_broken_one_leaves_the_rest_alone():
     assert [step.verb for step in steps] == ["compiling"] * 2 + ["warming up"] + ["round"] * 3
 
 
+def test_what_was_measured_before_an_interrupt_is_kept(tmp_path, monkeypatch, capsys):
+    run, calls = measure.run, []
+
+    def interrupted(case, seconds):
+        calls.append(case)
+        if len(calls) == 6:  # of the third round; the first warms up
+            raise KeyboardInterrupt
+        return run(case, seconds)
+
+    monkeypatch.setattr(measure, "run", interrupted)
+    assert main([*TINY, "--parts", "replay", "--json", str(tmp_path / "a.json")]) == 1
+    content = report.read(tmp_path / "a.json")
+    assert [case["rounds"] for case in content["cases"]] == [2, 1]
+    assert "stopped by a signal" in capsys.readouterr().out
+
+
 def test_one_world_count_is_alive_at_a_time():
     options = dataclasses.replace(
         Options(), num_envs=(64, 256, 64), batch_size=(256, 512), physics=("v4", "fast")
@@ -195,6 +211,7 @@ def test_quick_gives_way_to_what_is_asked_for(capsys):
         (["--seconds", "nan"], "--seconds nan must be greater than 0"),
         (["--batch-size", "2000"], "--batch-size 2000 is larger than the replay"),
         (["--num-envs", "1000"], "--replay-size 1024 holds fewer than two steps"),
+        (["--plot", "FOLDER/a.png", "--parts", "replay"], "--plot draws physics, rollout"),
         (["--plot", "a.gif"], "--plot a.gif must end in .png"),
         (["--json", "FILE/a.json"], "cannot be written"),
         (["--json", "FOLDER"], "cannot be written: it is a folder"),

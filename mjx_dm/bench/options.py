@@ -113,6 +113,8 @@ def problem(options: Options) -> str | None:
         return str(error)
     if options.plot and options.plot.suffix != ".png":
         return f"--plot {options.plot} must end in .png."
+    if options.plot and not _DRAWN & set(options.parts) and len(batch_sizes(options)) < 2:
+        return "--plot draws physics, rollout, whole or several --batch-size; give one of them."
     for path in (options.json, options.plot):
         if path and (reason := _unwritable(path.parent)):
             return f"{path} cannot be written: {reason}."
@@ -121,6 +123,9 @@ def problem(options: Options) -> str | None:
     if options.profile and (reason := _unwritable(options.profile)):
         return f"{options.profile} cannot be written: {reason}."
     return None
+
+
+_DRAWN = {"physics", "rollout", "whole"}
 
 
 def _unwritable(folder: Path) -> str | None:
