@@ -64,7 +64,7 @@ def _measure(console: Console, options: Options, groups: list[list[Ask]]) -> int
         except KeyboardInterrupt:
             failures.append(Failure("the rest", "stopped by a signal"))
     found = report.report(options, machine, seen, failures)
-    console.print(table.figures(found))
+    console.print(table.figures(found, console.width))
     for failure in failures:
         console.print(f"failed: {failure.name}: {failure.reason}", soft_wrap=True, markup=False)
     for path, write in ((options.json, report.write), (options.plot, plot.draw)):

@@ -2,45 +2,34 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mjx_dm.bench.report import SETTINGS
 
-_CASE = ("part", "engine", "physics", "num_envs", "batch_size", "updates_per_step")
-_HEADS = {"num_envs": "worlds", "batch_size": "batch", "updates_per_step": "updates a step"}
+_IDENTITY = ("part", "engine", "physics", "num_envs", "batch_size", "updates_per_step")
 
 
-def figures(report: dict[str, Any]) -> Table:
-    """Every case: median, interquartile range, share, seconds to compile, memory."""
-    machine = report["machine"]
+def figures(report: dict[str, Any], width: int) -> Table:
+    """Every case: median and share, and as far as `width` columns hold them the quartiles, the
+    seconds to compile and MiB."""
     caption = (
         f"An env step is {report['physics_steps_per_env_step']} physics steps. Share: rollout of "
         "bare physics, whole of what its physics and updates alone would allow. "
         f"Peak memory {report['peak_mib']:,.0f} MiB."
     )
-    table = Table(title=_named(machine), caption=caption, caption_justify="left")
-    for head in ("part", "engine", "physics"):
-        table.add_column(head, no_wrap=True)
-    for head in ("worlds", "batch", "median", "quartiles"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
-    for head in ("share", "compiled s", "state MiB", "temp. MiB"):
-        table.add_column(head, justify="right", no_wrap=True)
+    more = [
+        ("quartiles", 95, lambda row: f"{number(row['q1'])}–{number(row['q3'])}"),
+        ("compiled s", 135, lambda row: f"{row['compile_seconds']:.1f}"),
+        ("state MiB", 135, lambda row: f"{row['state_mib']:,.1f}"),
+        ("temporary MiB", 135, lambda row: f"{row['temporary_mib']:,.1f}"),
+    ]
+    shown = [(head, cell) for head, needed, cell in more if width >= needed]
+    table = _table(_named(report["machine"]), caption, "median", "unit", "share", *dict(shown))
     for row in report["cases"]:
-        table.add_row(
-            row["part"],
-            str(row.get("engine", "")),
-            str(row.get("physics", "")),
-            str(row.get("num_envs", "")),
-            str(row.get("batch_size", "")),
-            number(row["median"]),
-            f"{number(row['q1'])}–{number(row['q3'])}",
-            row["unit"],
-            f"{row['share']['median']:.2f}" if "share" in row else "",
-            f"{row['compile_seconds']:.1f}",
-            f"{row['state_mib']:,.1f}",
-            f"{row['temporary_mib']:,.1f}",
-        )
+        share = f"{row['share']['median']:.2f}" if "share" in row else ""
+        figures = [number(row["median"]), row["unit"], share]
+        table.add_row(*_case(row), *figures, *(cell(row) for _, cell in shown))
     return table
 
 
@@ -50,23 +39,13 @@ def ratios(first: dict[str, Any], second: dict[str, Any]) -> Table:
     "apart" says whether the interquartile ranges of the two do not touch: a difference that the
     rounds' own spread does not explain.
     """
-    table = Table(title="B / A", caption="apart: the quartiles of A and B do not overlap")
-    varying = [key for key in _CASE if any(key in row for row in first["cases"])]
-    for key in varying:
-        table.add_column(_HEADS.get(key, key), no_wrap=True)
-    for head in ("A", "B", "B / A", "apart"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("unit", no_wrap=True)
+    caption = "apart: the quartiles of A and B do not overlap"
+    table = _table("B / A", caption, "A", "B", "unit", "B / A", "apart")
     for a, b in common(first, second):
         apart = a["q3"] < b["q1"] or b["q3"] < a["q1"]
-        table.add_row(
-            *(str(a.get(key, "")) for key in varying),
-            number(a["median"]),
-            number(b["median"]),
-            f"{b['median'] / a['median']:.2f}",
-            "yes" if apart else "no",
-            a["unit"],
-        )
+        values = [number(a["median"]), number(b["median"]), a["unit"]]
+        ratio = f"{b['median'] / a['median']:.2f}"
+        table.add_row(*_case(a), *values, ratio, "yes" if apart else "no")
     return table
 
 
@@ -92,14 +71,27 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
 
 
 def number(value: float) -> str:
-    """For reading: 3.214, 91.23, 12,345 or 1.234M."""
+    """For reading: 3.214, 91.23, 12,345 or 1.23M."""
     if value >= 1e6:
-        return f"{value / 1e6:.4g}M"
+        return f"{value / 1e6:.3g}M"
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
+def _table(title: str, caption: str, *heads: str) -> Table:
+    table = Table(title=title, caption=caption, caption_justify="left", box=SIMPLE_HEAD)
+    for head in ("part", "engine", "worlds", "batch", *heads):
+        is_text = head in ("part", "engine", "unit")
+        table.add_column(head, justify="left" if is_text else "right", no_wrap=True)
+    return table
+
+
+def _case(row: dict[str, Any]) -> list[str]:
+    engine = f"{row['engine']} {row['physics']}" if "engine" in row else ""
+    return [row["part"], engine, str(row.get("num_envs", "")), str(row.get("batch_size", ""))]
+
+
 def _identity(row: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(row.get(key) for key in _CASE)
+    return tuple(row.get(key) for key in _IDENTITY)
 
 
 def _named(machine: dict[str, Any]) -> str:
