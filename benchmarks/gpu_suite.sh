@@ -1,7 +1,14 @@
 #!/usr/bin/env bash
 # On a machine with one NVIDIA GPU and no network: what is correct, how fast, and what it learns.
-#   benchmarks/gpu_suite.sh OUT_DIR [correctness] [mjx] [warp] [learner] [train]
-# Every stage ends well inside 9 minutes on an H100 and leaves its files complete as it goes.
+#   benchmarks/gpu_suite.sh OUT_DIR [STAGE...]
+#   correctness                           parity of the engines (the default)
+#   mjx, warp, mjx-v4, warp-v4            physics over 512 to 32768 worlds; fast unless v4
+#   mjx-loop, warp-loop, and with -v4     every part and the whole loop at three world counts
+#   learner                               updates over batch sizes
+#   profile                               a trace of the whole loop
+#   train                                 7 minutes of the preset gpu
+# Every stage ends inside 9 minutes. A bench that is cut off leaves what it has measured: its JSON is
+# rewritten after every round, and SIGINT lets it draw its plot.
 set -uo pipefail
 out=${1:?usage: benchmarks/gpu_suite.sh OUT_DIR [stage...]}; shift
 stages=("${@:-correctness}")
@@ -13,18 +20,27 @@ nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader >"
 
 for stage in "${stages[@]}"; do
   echo "== $stage"
+  case $stage in *-v4) physics=v4 ;; *) physics=fast ;; esac
   case $stage in
     correctness)
       timeout 500 "$python" -m pytest -p no:cacheprovider -q -m gpu tests/test_engines.py 2>&1 |
         tee "$out/correctness.txt" ;;
-    mjx | warp)
-      timeout 500 "$python" -m mjx_dm.bench --parts physics --engines "$stage" --preset gpu \
-        --num-envs 2048 8192 32768 --json "$out/${stage}_physics.json"
-      timeout 300 "$python" -m mjx_dm.bench --parts rollout whole --engines "$stage" --preset gpu \
-        --num-envs 1024 4096 --json "$out/${stage}_loop.json" ;;
+    # Middle and ends of a sweep come first, so that one that is cut off still shows its shape.
+    mjx | warp | mjx-v4 | warp-v4)
+      timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset gpu --parts physics --engines "${stage%%-*}" \
+        --physics "$physics" --num-envs 4096 512 32768 2048 16384 1024 8192 --steps 5 --rounds 5 \
+        --json "$out/$stage.json" --plot "$out/$stage.png" ;;
+    mjx-loop | warp-loop | mjx-loop-v4 | warp-loop-v4)
+      timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset gpu --engines "${stage%%-*}" \
+        --physics "$physics" --num-envs 4096 1024 16384 --steps 10 --rounds 5 \
+        --json "$out/$stage.json" --plot "$out/$stage.png" ;;
     learner)
-      timeout 300 "$python" -m mjx_dm.bench --parts update --preset gpu --steps 200 \
-        --batch-size 256 1024 4096 16384 --json "$out/learner.json" ;;
+      timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset gpu --parts update --steps 50 \
+        --batch-size 256 512 1024 2048 4096 8192 16384 32768 \
+        --json "$out/learner.json" --plot "$out/learner.png" ;;
+    profile)
+      timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset gpu --num-envs 4096 --steps 3 \
+        --profile "$out/profile" ;;
     train)
       timeout 560 "$python" train.py --preset gpu --minutes 7 --run-dir "$out/run" 2>&1 |
         tee "$out/train.txt" ;;

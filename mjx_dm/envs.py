@@ -91,8 +91,10 @@ class HumanoidEnv:
     def step(self, state: EnvState, action: Float[Array, "N 17"]) -> EnvState:
         """One step of 0.015 s in every world; `action` in v4 units, charged unclamped."""
         key, reset_key = jax.random.split(state.key)
-        physics, reading, failed = self.engine.step(state.physics, action)
-        final_obs = humanoid.observe(physics.qpos, physics.qvel, reading)
+        with jax.named_scope("physics"):
+            physics, reading, failed = self.engine.step(state.physics, action)
+        with jax.named_scope("observe"):
+            final_obs = humanoid.observe(physics.qpos, physics.qvel, reading)
         reward = humanoid.reward(state.physics.com_x, physics.com_x, action)
         speed = jnp.max(jnp.abs(physics.qvel), -1)
         finite = jnp.all(jnp.isfinite(final_obs), -1) & jnp.isfinite(reward)
@@ -105,7 +107,8 @@ class HumanoidEnv:
 
         qpos, qvel = humanoid.random_state(reset_key, self.num_envs)
         fresh, fresh_reading = self.engine.start(qpos, qvel, done)
-        fresh_obs = humanoid.observe(qpos, qvel, fresh_reading)
+        with jax.named_scope("observe"):
+            fresh_obs = humanoid.observe(qpos, qvel, fresh_reading)
 
         reward = jnp.where(valid, reward, 0.0)
         episode_length = state.episode_length + 1

@@ -180,17 +180,21 @@ def make_learner(config: LearnerConfig) -> Learner:
 
     def update(state: LearnerState, batch: Transition, key: Array) -> tuple[LearnerState, Metrics]:
         bootstrap_key, proposal_key = jax.random.split(key)
-        (loss, critic_info), grads = jax.value_and_grad(critic_loss, has_aux=True)(
-            state.critic, state, batch, bootstrap_key
-        )
-        steps, critic_opt = critic_optimizer.update(grads, state.critic_optimizer, state.critic)
-        state = state._replace(
-            critic=optax.apply_updates(state.critic, steps), critic_optimizer=critic_opt
-        )
-        (fit, actor_info), actor_grads = jax.value_and_grad(actor_loss, has_aux=True)(
-            state.actor, state, batch.obs[: config.actor_batch_size], proposal_key
-        )
-        steps, actor_opt = actor_optimizer.update(actor_grads, state.actor_optimizer, state.actor)
+        with jax.named_scope("critic"):
+            (loss, critic_info), grads = jax.value_and_grad(critic_loss, has_aux=True)(
+                state.critic, state, batch, bootstrap_key
+            )
+            steps, critic_opt = critic_optimizer.update(grads, state.critic_optimizer, state.critic)
+            state = state._replace(
+                critic=optax.apply_updates(state.critic, steps), critic_optimizer=critic_opt
+            )
+        with jax.named_scope("actor"):
+            (fit, actor_info), actor_grads = jax.value_and_grad(actor_loss, has_aux=True)(
+                state.actor, state, batch.obs[: config.actor_batch_size], proposal_key
+            )
+            steps, actor_opt = actor_optimizer.update(
+                actor_grads, state.actor_optimizer, state.actor
+            )
 
         updates = state.updates + 1
         rate = jnp.where(updates % config.polyak_every == 0, config.polyak, 0.0)

@@ -19,7 +19,7 @@ from mjx_dm.metrics import METRICS, read_metrics
 PLOTS = "plots"
 
 # Any: matplotlib has no name for the type of its settings that all its versions share.
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 11,
     "axes.titleweight": "bold",
@@ -80,7 +80,7 @@ def plot_run(run_dir: str | os.PathLike) -> list[Path]:
     metrics = read_metrics(run_dir / METRICS)
     columns = {name: np.asarray(values, float) for name, values in metrics.items()}
     written = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, draw in (("learning_curve", _learning_curve), ("diagnostics", _diagnostics)):
             figure = draw(columns, run_dir.resolve().name)
             if figure is not None:

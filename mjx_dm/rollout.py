@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
@@ -26,14 +27,15 @@ def collect(
     after = env.step(state, env_action(action))
     ended = after.terminated if bootstrap_time_limits else after.terminated | after.truncated
     kept = after.valid & ~after.truncated if bootstrap_time_limits else after.valid
-    replay = ring.add(
-        replay,
-        obs=state.obs,
-        # What broke the world may be the action; even an invalid row must not hold a NaN, since
-        # no weight of 0 cancels it.
-        action=jnp.where(after.valid[:, None], action, 0.0),
-        reward=after.reward,
-        discount=1.0 - ended.astype(jnp.float32),
-        valid=kept,
-    )
+    with jax.named_scope("insert"):
+        replay = ring.add(
+            replay,
+            obs=state.obs,
+            # What broke the world may be the action; even an invalid row must not hold a NaN, since
+            # no weight of 0 cancels it.
+            action=jnp.where(after.valid[:, None], action, 0.0),
+            reward=after.reward,
+            discount=1.0 - ended.astype(jnp.float32),
+            valid=kept,
+        )
     return after, replay

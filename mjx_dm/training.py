@@ -124,9 +124,10 @@ def _learn(
     """`updates_per_step` updates on batches that are drawn together and scanned."""
     sample_key, update_key = jax.random.split(key)
     updates, size = config.updates_per_step, config.learner.batch_size
-    batch = ring.sample(
-        replay, sample_key, updates * size, config.learner.num_steps, config.learner.discount
-    )
+    with jax.named_scope("sample"):
+        batch = ring.sample(
+            replay, sample_key, updates * size, config.learner.num_steps, config.learner.discount
+        )
     batch = batch._replace(
         obs=_seen(config, normalizer, batch.obs),
         next_obs=_seen(config, normalizer, batch.next_obs),

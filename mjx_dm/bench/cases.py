@@ -1,0 +1,232 @@
+"""What is measured: compiled programs, each with the state that it goes on from.
+
+Every program takes a state and returns one of the same shapes, donated, so that it can be launched
+again and again and memory is what it is in training.
+"""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from mjx_dm import envs, humanoid, training
+from mjx_dm import replay as ring
+from mjx_dm.config import Config
+from mjx_dm.engines import make_engine
+from mjx_dm.learner import make_learner
+from mjx_dm.replay import Replay
+from mjx_dm.training import TrainState
+from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
+
+# A step of the replay is so short that a launch of few of them would time the launch itself.
+REPLAY_STEPS = 10
+
+
+@dataclasses.dataclass(eq=False)
+class Case:
+    """A compiled program. One launch does `work` of `unit` (per second); `rates` are in it too.
+
+    settings: what tells this case from others of its part. Memory in MiB, by the compiler's
+    account: `state_mib` is what the program is handed, `temporary_mib` what it needs besides.
+    """
+
+    part: str
+    settings: dict[str, Any]
+    unit: str
+    work: int
+    launch: Callable[[Any], Any] | None
+    state: Any
+    compile_seconds: float
+    state_mib: float
+    temporary_mib: float
+    rates: list[float] = dataclasses.field(default_factory=list)
+    shares: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+
+    def release(self) -> None:
+        """Gives its memory back; its figures stay."""
+        self.launch = self.state = None
+
+
+def physics_case(config: Config) -> Case:
+    """The engine alone under random actions. A world that falls is put back where it started:
+    lying on the ground costs another number of contacts than learning ever sees."""
+    engine = make_engine(config.engine, config.physics, config.num_envs)
+    start = jax.jit(envs.HumanoidEnv(engine, config.num_envs).reset)(jax.random.key(0)).physics
+
+    def program(carry: tuple[Any, Any, Array]) -> tuple[Any, Any, Array]:
+        def step(carry: tuple[Any, Any, Array], _: None) -> tuple[tuple[Any, Any, Array], None]:
+            state, first, key = carry
+            key, action_key = jax.random.split(key)
+            limit = humanoid.ACTION_LIMIT
+            shape = (config.num_envs, ACTION_SIZE)
+            action = jax.random.uniform(action_key, shape, minval=-limit, maxval=limit)
+            state, _reading, failed = engine.step(state, action)
+            down = humanoid.terminated(state.qpos) | failed
+
+            def put_back(now: Array, then: Array) -> Array:
+                return jnp.where(down.reshape(-1, *[1] * (now.ndim - 1)), then, now)
+
+            return (jax.tree.map(put_back, state, first), first, key), None
+
+        return jax.lax.scan(step, carry, length=config.chunk_iterations)[0]
+
+    state = (jax.tree.map(jnp.copy, start), start, jax.random.key(1))
+    work = config.num_envs * config.chunk_iterations
+    return _compile("physics", _where(config), "env steps/s", work, program, state)
+
+
+def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
+    """rollout and whole: the training program itself, before learning begins and while it learns.
+
+    Both run the same compiled program. The replay is full from the start, so that samples come from
+    all of it.
+    """
+    engine = make_engine(config.engine, config.physics, config.num_envs)
+    env = envs.HumanoidEnv(engine, config.num_envs)
+
+    def start(key: Array, learn_from: Array) -> TrainState:
+        state = training.init(config, env, key)
+        return state._replace(
+            replay=full_ring(state.replay, state.env.obs),
+            learn_from=learn_from,
+        )
+
+    chunk = training.make_chunk(config, env)
+    begin = jax.jit(start)
+    work = config.num_envs * config.chunk_iterations
+    cases: list[Case] = []
+    for part, learn_from in (("rollout", 2**30), ("whole", 0)):
+        if part not in parts:
+            continue
+        state = begin(jax.random.key(0), jnp.asarray(learn_from, jnp.int32))
+        settings = _where(config)
+        if part == "whole":
+            settings |= _batch(config) | {"updates_per_step": config.updates_per_step}
+        if cases:
+            cases.append(dataclasses.replace(cases[0], part=part, settings=settings, state=state))
+            cases[-1].rates, cases[-1].shares = [], {}
+        else:
+            only_state = functools.partial(_first, chunk)
+            cases.append(_compile(part, settings, "env steps/s", work, only_state, state))
+    return cases
+
+
+def insert_case(config: Config) -> Case:
+    """One row of all worlds at a time into a full ring."""
+    obs = jax.random.normal(jax.random.key(0), (config.num_envs, OBS_SIZE))
+    length = REPLAY_STEPS * config.chunk_iterations
+
+    def program(carry: tuple[Replay, Array]) -> tuple[Replay, Array]:
+        def step(carry: tuple[Replay, Array], _: None) -> tuple[tuple[Replay, Array], None]:
+            replay, obs = carry
+            action, reward = obs[:, :ACTION_SIZE], obs[:, 0]
+            valid = jnp.ones(config.num_envs, jnp.bool_)
+            return (ring.add(replay, obs, action, reward, jnp.ones_like(reward), valid), obs), None
+
+        return jax.lax.scan(step, carry, length=length)[0]
+
+    settings = {"num_envs": config.num_envs}
+    state = (_new_ring(config), obs)
+    return _compile("insert", settings, "transitions/s", config.num_envs * length, program, state)
+
+
+def sample_case(config: Config) -> Case:
+    """One draw at a time from a full ring; as in training, all batches of a step are one draw."""
+    draw = config.updates_per_step * config.learner.batch_size
+    length = REPLAY_STEPS * config.chunk_iterations
+    num_steps, gamma = config.learner.num_steps, config.learner.discount
+
+    def program(carry: tuple[Replay, Array, Transition]) -> tuple[Replay, Array, Transition]:
+        def step(
+            carry: tuple[Replay, Array, Transition], _: None
+        ) -> tuple[tuple[Replay, Array, Transition], None]:
+            replay, key, _last = carry
+            key, sample_key = jax.random.split(key)
+            # Carried on, or the draws that nobody reads would not be made.
+            return (replay, key, ring.sample(replay, sample_key, draw, num_steps, gamma)), None
+
+        return jax.lax.scan(step, carry, length=length)[0]
+
+    replay, key = _new_ring(config), jax.random.key(0)
+    first = jax.jit(lambda r, k: ring.sample(r, k, draw, num_steps, gamma))(replay, key)
+    settings = {"num_envs": config.num_envs} | _batch(config)
+    settings |= {"updates_per_step": config.updates_per_step}
+    return _compile(
+        "sample", settings, "transitions/s", draw * length, program, (replay, key, first)
+    )
+
+
+def update_case(config: Config) -> Case:
+    """The learner on a batch that stays on the device."""
+    learner, size = make_learner(config.learner), config.learner.batch_size
+    obs_key, action_key, init_key, run_key = jax.random.split(jax.random.key(0), 4)
+    obs = jax.random.normal(obs_key, (2, size, OBS_SIZE))
+    batch = Transition(
+        obs=obs[0],
+        action=jax.random.uniform(action_key, (size, ACTION_SIZE), minval=-1.0, maxval=1.0),
+        reward=jnp.full(size, humanoid.HEALTHY_REWARD),
+        discount=jnp.ones(size),
+        next_obs=obs[1],
+        valid=jnp.ones(size, jnp.bool_),
+    )
+
+    def program(carry: tuple[Any, Transition, Array]) -> tuple[Any, Transition, Array]:
+        state, batch, key = carry
+        key, update_key = jax.random.split(key)
+
+        def step(state: Any, key: Array) -> tuple[Any, None]:
+            return learner.update(state, batch, key)[0], None
+
+        with jax.default_matmul_precision(config.matmul_precision):
+            keys = jax.random.split(update_key, config.chunk_iterations)
+            return jax.lax.scan(step, state, keys)[0], batch, key
+
+    state = (jax.jit(learner.init)(init_key), batch, run_key)
+    work = config.chunk_iterations
+    return _compile("update", _batch(config), "updates/s", work, program, state)
+
+
+def full_ring(replay: Replay, obs: Float[Array, "N 376"]) -> Replay:
+    """A ring that has been written all over, every row `obs` with reward 5 and no ends."""
+    return Replay(
+        obs=jnp.broadcast_to(obs, replay.obs.shape),
+        action=jnp.zeros_like(replay.action),
+        reward=jnp.full_like(replay.reward, humanoid.HEALTHY_REWARD),
+        discount=jnp.ones_like(replay.discount),
+        valid=jnp.ones_like(replay.valid),
+        written=jnp.asarray(replay.obs.shape[0], jnp.int32),
+    )
+
+
+def _new_ring(config: Config) -> Replay:
+    obs = jax.random.normal(jax.random.key(1), (config.num_envs, OBS_SIZE))
+    return jax.jit(lambda o: full_ring(ring.init(config.replay_size, config.num_envs), o))(obs)
+
+
+def _first(chunk: Callable[[Any], tuple[Any, Any]], state: Any) -> Any:
+    return chunk(state)[0]
+
+
+def _where(config: Config) -> dict[str, Any]:
+    return {"engine": config.engine, "physics": config.physics, "num_envs": config.num_envs}
+
+
+def _batch(config: Config) -> dict[str, Any]:
+    return {"batch_size": config.learner.batch_size}
+
+
+def _compile(
+    part: str, settings: dict[str, Any], unit: str, work: int, program: Any, state: Any
+) -> Case:
+    start = time.perf_counter()
+    compiled = jax.jit(program, donate_argnums=0).lower(state).compile()
+    seconds = time.perf_counter() - start
+    memory = compiled.memory_analysis()
+    sizes = (memory.argument_size_in_bytes, memory.temp_size_in_bytes) if memory else (0, 0)
+    handed, temporary = (size / 2**20 for size in sizes)
+    return Case(part, settings, unit, work, compiled, state, seconds, handed, temporary)

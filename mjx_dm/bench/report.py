@@ -1,0 +1,153 @@
+"""The file that a measurement leaves: machine, settings, and each case's rounds."""
+
+import dataclasses
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from mjx_dm.bench.cases import Case
+from mjx_dm.bench.measure import Failure
+from mjx_dm.bench.options import Options, batch_sizes
+from mjx_dm.config import ConfigError
+from mjx_dm.humanoid import FRAME_SKIP
+
+FORMAT_VERSION = 2
+# What makes two measurements of one case different, besides the machine.
+SETTINGS = ("preset", "replay_size", "steps", "seconds", "rounds")
+_ASKED = (*SETTINGS, "parts", "engines", "physics", "num_envs")
+_VERSIONS = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "warp-lang", "flax", "optax")
+
+
+def report(
+    options: Options, machine: dict[str, Any], seen: Sequence[Case], failures: Sequence[Failure]
+) -> dict[str, Any]:
+    """Everything that has been measured so far, as JSON can hold it.
+
+    Rates are in the row's `unit`; `rates` are the rounds, `q1` and `q3` their quartiles. Memory in
+    MiB: `state_mib` and `temporary_mib` of the program by the compiler's account, `peak_mib` the
+    most that the device (on a CPU the process) has held so far.
+    """
+    asked = {k: v for k, v in dataclasses.asdict(options).items() if k in _ASKED}
+    return {
+        "format": FORMAT_VERSION,
+        "machine": machine,
+        "options": asked | {"batch_size": batch_sizes(options)},
+        "physics_steps_per_env_step": FRAME_SKIP,
+        "peak_mib": peak_mib(),
+        "cases": [_row(case) for case in seen if case.rates],
+        "failed": [failure._asdict() for failure in failures],
+    }
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, quartiles, least and greatest of `values`."""
+    least, q1, median, q3, greatest = np.percentile(values, [0, 25, 50, 75, 100]).tolist()
+    return {"median": median, "q1": q1, "q3": q3, "min": least, "max": greatest}
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Replaces `path` at once, so that whoever reads it finds a whole file."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(unfinished, path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A report that `write` wrote. Raises ConfigError with one sentence if it is none."""
+    try:
+        content = json.loads(path.read_text())
+        rows = content["cases"]
+        for row in rows:
+            if not (isinstance(row["part"], str) and isinstance(row["unit"], str)):
+                raise TypeError("a case has no part or no unit")
+            for key in ("median", "q1", "q3"):
+                if not 0 < float(row[key]) < math.inf:
+                    raise ValueError(f"{key} of a case is {row[key]}")
+        if not isinstance(content["machine"], dict) or not isinstance(content["options"], dict):
+            raise TypeError("machine and options are no objects")
+        return content
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    except KeyError as error:
+        raise ConfigError(f"{path} was not written by --json: it has no {error}.") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} was not written by --json: {error}.") from error
+
+
+def machine() -> dict[str, Any]:
+    """The device, the processor, the versions and the commit that figures belong to."""
+    device = jax.devices()[0]
+    installed = {distribution.metadata["Name"] for distribution in metadata.distributions()}
+    return {
+        "device": device.device_kind,
+        "platform": device.platform,
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in _VERSIONS if name in installed},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "commit": _commit(),
+    }
+
+
+def peak_mib() -> float:
+    """Most memory held so far, in MiB: by the device's account, or the process's own on a CPU."""
+    held = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
+    if held is not None:
+        return held / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def _row(case: Case) -> dict[str, Any]:
+    row = {"part": case.part, **case.settings, "unit": case.unit, **spread(case.rates)}
+    for name, values in case.shares.items():
+        if values:
+            row[name] = spread(values)
+    return row | {
+        "rounds": len(case.rates),
+        "rates": case.rates,
+        "compile_seconds": case.compile_seconds,
+        "state_mib": case.state_mib,
+        "temporary_mib": case.temporary_mib,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of this code, marked where files differ from it; None outside a checkout."""
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *arguments],
+                cwd=Path(__file__).parent,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        return done.stdout.strip()
+
+    if git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return git("describe", "--always", "--dirty", "--abbrev=9", "--exclude=*")
