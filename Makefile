@@ -31,7 +31,7 @@ help:
 setup: $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python train.py --preset cpu --minutes $(MINUTES) --run-dir '$(RUN)'
+	$(BIN)/python train.py --preset cpu --minutes $(MINUTES) --no-save-replay --run-dir '$(RUN)'
 	$(BIN)/python eval_render.py '$(RUN)' --episodes $(EPISODES)
 
 test: $(STAMP)

@@ -18,7 +18,7 @@ ACTIVATIONS = ("relu", "silu")
 # What does not change the state's shapes or what the weights mean.
 MAY_CHANGE_ON_RESUME = {
     "preset", "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes",
-    "keep_checkpoints", "eval_every", "eval_episodes",
+    "keep_checkpoints", "save_replay", "eval_every", "eval_episodes",
 }  # fmt: skip
 
 
@@ -122,6 +122,9 @@ class Config:
     checkpoint_minutes: float = 2.0
     """Minutes of training between checkpoints."""
     keep_checkpoints: int = 5
+    save_replay: bool = True
+    """Keep the replay when the run ends or is stopped (1.6 GB per million transitions), so that
+    --resume goes on as if nothing had happened; without it the policy forgets at first."""
     eval_every: int = 0
     """Environment steps between evaluations in Humanoid-v4; 0 evaluates at the end only."""
     eval_episodes: int = 10

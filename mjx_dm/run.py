@@ -17,7 +17,6 @@ import jax.numpy as jnp
 
 from mjx_dm import checkpoint, envs, plotting, training
 from mjx_dm import config as configs
-from mjx_dm import replay as ring
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import choose_engine, make_engine
@@ -25,13 +24,14 @@ from mjx_dm.evaluate import Evaluation, evaluate
 from mjx_dm.metrics import MetricsWriter
 from mjx_dm.policy import mean_action
 from mjx_dm.progress import Progress
+from mjx_dm.replay import Replay
 from mjx_dm.training import TrainState
 
 EVAL_SEED = 1000
 
 
 class Saved(NamedTuple):
-    """What a checkpoint holds: the run without its replay, which a resumed run refills."""
+    """What a checkpoint holds: the run without its replay, which is saved once, at the end."""
 
     learner: Any
     normalizer: Any
@@ -129,10 +129,12 @@ class _Run:
         if stop.is_set():
             self.progress.say("Stopped by a signal; saving.")
         self._save(state, env_steps)
+        if not stop.is_set():
+            self._evaluate(state, env_steps)
+        if c.save_replay:
+            self._save_replay(state.replay, env_steps)
         if stop.is_set():
             self.progress.say("Go on with --resume.")
-        else:
-            self._evaluate(state, env_steps)
 
     def _out_of_time(self) -> bool:
         return self.config.minutes is not None and self.train_seconds >= 60 * self.config.minutes
@@ -148,6 +150,18 @@ class _Run:
         )
         self.last_saved = env_steps
 
+    def _save_replay(self, replay: Replay, env_steps: int) -> None:
+        gigabytes = sum(x.nbytes for x in replay) / 1e9
+        self.progress.say(f"Saving the replay ({gigabytes:.1f} GB), for --resume.")
+        checkpoint.save(self.directory / "replay", env_steps, replay, keep=1)
+
+    def _restore_replay(self, step: int, empty: Replay) -> Replay | None:
+        """The replay as it was at `step`, or None where it was not saved."""
+        directory = self.directory / "replay"
+        if checkpoint.latest_step(directory) != step:
+            return None
+        return checkpoint.restore(directory, empty)[1]
+
     def _restore(self, state: TrainState) -> TrainState:
         step, saved = checkpoint.restore(self.directory / "checkpoints", _saved(state, 0.0))
         if step >= self.config.env_steps:
@@ -157,13 +171,20 @@ class _Run:
             )
         self.train_seconds = float(saved.train_seconds)
         self.last_saved = step
-        self.progress.say(f"Resumed at {step:,} environment steps; the replay is refilled first.")
-        refill = -(-self.config.random_steps // self.config.num_envs)
+        replay, refill = self._restore_replay(step, state.replay), 0
+        if replay is None:
+            # The policy may forget much of what it can while the replay holds little.
+            refill = -(-self.config.random_steps // self.config.num_envs)
+            replay = state.replay
+        self.progress.say(
+            f"Resumed at {step:,} environment steps, "
+            + ("with an empty replay: none was saved there." if refill else "with its replay.")
+        )
         return TrainState(
             learner=saved.learner,
             normalizer=saved.normalizer,
             env=saved.env,
-            replay=ring.init(self.config.replay_size, self.config.num_envs),
+            replay=replay,
             key=saved.key,
             iteration=saved.iteration,
             learn_from=saved.iteration + jnp.asarray(refill, jnp.int32),

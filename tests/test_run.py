@@ -2,16 +2,20 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import jax
+import numpy as np
 import pytest
 
 import eval_render
 import train
+from mjx_dm.checkpoint import restore_arrays
 from mjx_dm.metrics import read_metrics
 
 ROOT = Path(__file__).parent.parent
@@ -59,11 +63,20 @@ def test_a_run_is_resumed_where_it_ended(finished, capsys):
     assert train.main([*again, "--env-steps", "1024"]) == 0
     assert "Resumed at 512" in capsys.readouterr().out
     assert (finished / "metrics.jsonl").read_text().startswith(before)
-    assert (finished / "checkpoints" / "000000001024").is_dir()
-    updates = read_metrics(finished / "metrics.jsonl")["updates"]
-    learned = [u for u in updates if u is not None and u == u]
-    # 56 updates in the first half; the replay is refilled for 8 of the next 64 iterations.
-    assert learned[-1] == 112
+
+
+def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(finished, tmp_path):
+    halves, whole, emptied = tmp_path / "halves", tmp_path / "whole", tmp_path / "emptied"
+    assert train.main([*SMOKE, "--run-dir", str(halves)]) == 0
+    shutil.copytree(halves, emptied, ignore=shutil.ignore_patterns("replay"))
+    for run_dir in (halves, emptied):
+        arguments = ["--run-dir", str(run_dir), "--resume", "--env-steps", "1024"]
+        assert train.main(arguments) == 0
+    assert train.main([*SMOKE, "--run-dir", str(whole), "--env-steps", "1024"]) == 0
+    learners = [restore_arrays(x / "checkpoints")[1]["learner"] for x in (halves, whole, emptied)]
+    jax.tree.map(np.testing.assert_array_equal, learners[0], learners[1])
+    # Without its replay a run first refills it, for 8 of the 64 iterations.
+    assert learners[1]["updates"] == 120 and learners[2]["updates"] == 112
 
 
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
