@@ -9,7 +9,7 @@ import tyro
 
 ENGINES = ("auto", "mujoco", "mjx", "warp")
 PHYSICS = ("v4", "fast")
-PROPOSALS = ("prior", "policy", "moved")
+PROPOSALS = ("prior", "policy", "broad", "moved")
 ACTION_RULES = ("sample", "best_component")
 CRITICS = ("categorical", "scalar")
 ACTIVATIONS = ("relu", "silu")
@@ -56,8 +56,12 @@ class LearnerConfig:
     num_proposals: int = 8
     """M, the actions weighed per state."""
     proposal: str = "policy"
-    """Where the M actions come from: prior (standard normal), policy (clipped to the box) or moved
-    (the policy's, each moved up the gradient of Q - alpha log pi)."""
+    """Where the M actions come from: prior (standard normal), policy (clipped to the box), broad
+    (the policy's and some of the whole box) or moved (the policy's, up the gradient of Q)."""
+    broad_share: float = 0.1
+    """Share of broad proposals that are uniform over the legal box."""
+    importance_correction: bool = False
+    """Divide the weights by the density of the proposals: fit exp(Q/T) whatever they come from."""
     move_kl: float = 0.1
     """How far moved proposals go: KL in nats, mean over states, between moved and policy."""
     subtract_score: bool = False

@@ -12,6 +12,7 @@ from mjx_dm import losses, networks
 from mjx_dm.config import LearnerConfig
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT
+from mjx_dm.proposals import propose
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
 Params = Any
@@ -141,35 +142,22 @@ def make_learner(config: LearnerConfig) -> Learner:
 
     def actor_loss(params: Params, state: LearnerState, obs: Array, key: Array):
         gmm = mixture(params, obs)
-        batch, m = obs.shape[0], config.num_proposals
-        alpha = _alpha(config, state)
-        fixed = jax.lax.stop_gradient(gmm)
+        policy, alpha = jax.lax.stop_gradient(gmm), _alpha(config, state)
+        temperature = jnp.exp(state.log_temperature)
 
         def soft_q(actions: Float[Array, "B M 17"]) -> Float[Array, "B M"]:
             q = min_q(state.critic, obs, clip(actions))
             if config.alpha > 0:
-                q = q - alpha * losses.log_prob_of_each(fixed, actions)
+                q = q - alpha * losses.log_prob_of_each(policy, actions)
             return q
 
-        if config.proposal == "prior":
-            drawn = jax.random.normal(key, (batch, m, ACTION_SIZE))
-        else:
-            drawn = jnp.moveaxis(fixed.sample(key, (m,)), 0, 1)
-        if config.proposal == "moved":
-            slope = jax.grad(lambda a: jnp.sum(soft_q(a)))(drawn)
-            actions = losses.move(fixed, drawn, slope, config.move_kl)
-            weights = jnp.full((batch, m), 1.0 / m)
-        else:
-            actions = drawn if config.subtract_score else clip(drawn)
-            q = soft_q(actions)
-            weights = losses.proposal_weights(q, jnp.exp(state.log_temperature))
-        temperature = jnp.exp(state.log_temperature)
-        if config.proposal == "moved":
-            loss = -jnp.mean(losses.log_prob_of_each(gmm, actions))
-        else:
-            loss = losses.density_matching_loss(gmm, actions, q, temperature, config.log_std_bonus)
+        proposed = propose(config, policy, soft_q, temperature, key)
+        loss = losses.density_matching_loss(
+            gmm, proposed.actions, proposed.score, temperature, config.log_std_bonus
+        )
         if config.subtract_score:
-            loss = loss + jnp.mean(losses.log_prob_of_each(gmm, drawn))
+            loss = loss + jnp.mean(losses.log_prob_of_each(gmm, proposed.drawn))
+        weights = losses.proposal_weights(proposed.score, temperature)
         ess = jnp.mean(losses.effective_sample_share(weights))
         weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
         return loss, {

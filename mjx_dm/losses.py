@@ -16,7 +16,7 @@ def proposal_weights(
 
 def density_matching_loss(
     gmm: GMM,
-    actions: Float[Array, "B M 17"],
+    actions: Float[Array, "B M A"],
     q_values: Float[Array, "B M"],
     temperature: Float[Array, ""] | float,
     entropy_coef: float,
