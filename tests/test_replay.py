@@ -116,7 +116,7 @@ def test_n_step_draws_are_the_sums_that_a_list_gives():
         obs = np.tile((t + steps * np.arange(worlds))[:, None], (1, 376)).astype(np.float32)
         row = (np.float32(x[t]) for x in (reward, discount))
         replay = add(replay, obs, np.zeros((worlds, 17), np.float32), *row, valid[t])
-    draws = jax.jit(ring.sample, static_argnums=(2, 3))(replay, jax.random.key(0), 600, n, gamma)
+    draws = jax.jit(ring.sample, static_argnums=(2, 3, 4))(replay, jax.random.key(0), 600, n, gamma)
     spans = set()
     for i in range(600):
         world, t = divmod(int(draws.obs[i, 0]), steps)
