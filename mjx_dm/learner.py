@@ -66,7 +66,7 @@ def make_learner(config: LearnerConfig) -> Learner:
     critic = networks.twin_critic(config)
     actor_optimizer = _optimizer(config.actor_lr, config.max_grad_norm)
     critic_optimizer = _optimizer(config.critic_lr, config.max_grad_norm)
-    support = jnp.linspace(config.value_min, config.value_max, config.num_atoms)
+    support = networks.support(config)
 
     def init(key: Array) -> LearnerState:
         actor_key, critic_key = jax.random.split(key)
@@ -94,7 +94,7 @@ def make_learner(config: LearnerConfig) -> Learner:
         return cast(Array, critic.apply(params, obs, actions))
 
     def values(out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
-        return out[..., 0] if config.critic == "scalar" else jax.nn.softmax(out) @ support
+        return networks.values(config, out)
 
     def min_q(params: Params, obs: Array, actions: Float[Array, "B M 17"]) -> Float[Array, "B M"]:
         return jnp.min(values(critic_out(params, obs, actions)), 0)

@@ -55,7 +55,7 @@ def scalar_critic_loss(
     q: Float[Array, "2 B"], target: Float[Array, "B"], valid: Float[Array, "B"]
 ) -> Float[Array, ""]:
     """Mean of (Q1 - y)^2 + (Q2 - y)^2 over the valid rows."""
-    return _valid_mean(jnp.sum(jnp.square(q - target[None]), 0), valid)
+    return valid_mean(jnp.sum(jnp.square(q - target[None]), 0), valid)
 
 
 def categorical_critic_loss(
@@ -68,7 +68,7 @@ def categorical_critic_loss(
     Source: Bellemare et al. 2017, eq. 7 (the KL to the projected target, up to a constant).
     """
     cross_entropy = -jnp.sum(target[None] * jax.nn.log_softmax(logits), -1)
-    return _valid_mean(jnp.sum(cross_entropy, 0), valid)
+    return valid_mean(jnp.sum(cross_entropy, 0), valid)
 
 
 def project(
@@ -124,5 +124,6 @@ def log_prob_of_each(gmm: GMM, actions: Float[Array, "B M A"]) -> Float[Array, "
     return jax.vmap(GMM.log_prob, in_axes=(None, 1), out_axes=1)(gmm, actions)
 
 
-def _valid_mean(x: Float[Array, "B"], valid: Float[Array, "B"]) -> Float[Array, ""]:
+def valid_mean(x: Float[Array, "B"], valid: Float[Array, "B"]) -> Float[Array, ""]:
+    """The mean over the rows that count, 0 where none does."""
     return jnp.sum(x * valid) / jnp.maximum(jnp.sum(valid), 1.0)

@@ -25,7 +25,7 @@ class Policy(nn.Module):
         c = self.config
         x = obs
         for width in c.actor_widths:
-            x = _hidden(c, nn.Dense(width)(x))
+            x = _hidden(self, nn.Dense(width)(x))
         k, a = c.num_components, ACTION_SIZE
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
         logits = nn.Dense(k, kernel_init=small)(x)
@@ -57,9 +57,9 @@ class Critic(nn.Module):
         first, *rest = c.critic_widths
         of_state = nn.Dense(first, name="state")(obs)[..., None, :]
         of_action = nn.Dense(first, use_bias=False, name="action")(action)
-        x = _hidden(c, of_state + of_action)
+        x = _hidden(self, of_state + of_action)
         for width in rest:
-            x = _hidden(c, nn.Dense(width)(x))
+            x = _hidden(self, nn.Dense(width)(x))
         if c.critic == "scalar":
             return nn.Dense(1)(x)
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
@@ -70,12 +70,22 @@ def twin_critic(config: LearnerConfig) -> nn.Module:
     """Two critics as one batched product: the output gains a leading axis of 2."""
     return nn.vmap(
         Critic,
-        variable_axes={"params": 0},
+        variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True},
         in_axes=None,
         out_axes=0,
         axis_size=2,
     )(config)
+
+
+def support(config: LearnerConfig) -> Float[Array, "atoms"]:
+    """The returns that the atoms of a categorical critic stand for, in scaled reward."""
+    return jnp.linspace(config.value_min, config.value_max, config.num_atoms)
+
+
+def values(config: LearnerConfig, out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
+    """The critics' expected returns, from what they put out."""
+    return out[..., 0] if config.critic == "scalar" else jax.nn.softmax(out) @ support(config)
 
 
 class Normalizer(NamedTuple):
@@ -116,9 +126,12 @@ def normalize(state: Normalizer, obs: Float[Array, "*B 376"]) -> Float[Array, "*
     return jnp.clip((obs - mean) * jax.lax.rsqrt(var + 1e-8), -OBS_CLIP, OBS_CLIP)
 
 
-def _hidden(config: LearnerConfig, x: Array) -> Array:
+def _hidden(module: Policy | Critic, x: Array) -> Array:
+    config = module.config
     activation: Callable[[Array], Array] = {"relu": nn.relu, "silu": nn.silu}[config.activation]
-    return activation(nn.LayerNorm()(x) if config.layer_norm else x)
+    x = activation(nn.LayerNorm()(x) if config.layer_norm else x)
+    module.sow("intermediates", "hidden", x)  # for mjx_dm.diagnostics; else a no-op
+    return x
 
 
 def _near_zero_return(config: LearnerConfig) -> Callable[..., Array]:

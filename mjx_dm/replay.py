@@ -63,38 +63,59 @@ def add(
 
 
 def sample(
-    replay: Replay, key: Array, batch_size: int, num_steps: int = 1, gamma: float = 1.0
+    replay: Replay,
+    key: Array,
+    batch_size: int,
+    num_steps: int = 1,
+    gamma: float = 1.0,
+    newest: int | None = None,
 ) -> Transition:
     """`batch_size` transitions, uniform over all whose successor is stored; consumes `key`.
 
     A transition spans up to `num_steps` steps: with m of them, `reward` is sum_i gamma^i r_i,
     `discount` gamma^(m-1) (1 - d) and `next_obs` what the m-th led to (Watkins 1989, uncorrected
     n-step return). m < num_steps at the end of an episode, before a row that must not be learned
-    from, and at the newest row.
+    from, and at the newest row. `newest` draws from that many rows before the newest.
 
     The newest row is left out, since its successor is not there yet. At least two rows must have
     been added.
     """
     rows, num_envs = replay.reward.shape
     time_key, world_key = jax.random.split(key)
-    stored = jnp.minimum(replay.written, rows)
+    stored = jnp.minimum(replay.written, rows if newest is None else min(newest + 1, rows))
     age = jax.random.randint(time_key, (batch_size,), 1, stored)
     time = (replay.written - 1 - age) % rows
     world = jax.random.randint(world_key, (batch_size,), 0, num_envs)
-    reward, discount = replay.reward[time, world], replay.discount[time, world]
-    valid = replay.valid[time, world]
-    span, on = jnp.ones_like(time), valid
-    for step in range(1, num_steps):
-        later = (time + step) % rows
-        on = on & (discount > 0) & (step < age) & replay.valid[later, world]
-        reward = reward + jnp.where(on, gamma**step * replay.reward[later, world], 0.0)
-        discount = jnp.where(on, gamma**step * replay.discount[later, world], discount)
-        span = span + on
+    reward, discount, span = _sum_of_steps(replay, time, world, age, num_steps, gamma)
     return Transition(
         obs=replay.obs[time, world],
         action=replay.action[time, world],
         reward=reward,
         discount=discount,
         next_obs=replay.obs[(time + span) % rows, world],
-        valid=valid,
+        valid=replay.valid[time, world],
     )
+
+
+def _sum_of_steps(
+    replay: Replay,
+    time: Int[Array, "B"],
+    world: Int[Array, "B"],
+    age: Int[Array, "B"],
+    num_steps: int,
+    gamma: float,
+) -> tuple[Float[Array, "B"], Float[Array, "B"], Int[Array, "B"]]:
+    """The discounted reward of up to `num_steps` steps, the discount after them, and their number.
+
+    Row i of what is gathered here is i steps after `time`.
+    """
+    step = jnp.arange(num_steps)[:, None]
+    row, column = (time[None] + step) % replay.reward.shape[0], world[None]
+    reward, discount, valid = (x[row, column] for x in replay[2:5])
+    goes_on = (discount[:-1] > 0) & valid[:-1] & valid[1:] & (step[1:] < age[None])
+    first = jnp.ones((1, time.shape[0]), jnp.bool_)
+    taken = jnp.cumprod(jnp.concatenate([first, goes_on]), 0, dtype=jnp.int32)
+    span = jnp.sum(taken, 0)
+    power = gamma ** step.astype(jnp.float32)
+    last = taken * (step == span[None] - 1)
+    return jnp.sum(power * taken * reward, 0), jnp.sum(power * last * discount, 0), span
