@@ -8,7 +8,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tyro
 
@@ -23,6 +23,9 @@ class Options:
     """Whole episodes to play."""
     seed: int = 1000
     """Episode i is reset with seed + i."""
+    action_rule: Literal["mean", "sample", "heaviest", "best_component", "best_of"] = "mean"
+    """How the policy acts: the mixture's mean, a sample, the mean of the heaviest component, the
+    component mean with the highest Q, or the best of 16 samples by Q."""
     out: Path | None = None
     """Where eval.json and the video go; by default RUN_DIR/eval and RUN_DIR/videos."""
     video: bool = True
@@ -72,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     from mjx_dm.policy import load_policy
 
     try:
-        policy = load_policy(options.run_dir)
+        policy = load_policy(options.run_dir, options.action_rule)
     except CheckpointError as error:
         return _complain(str(error), 2)
     trace = render.Trace()

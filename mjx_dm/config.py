@@ -10,7 +10,7 @@ import tyro
 ENGINES = ("auto", "mujoco", "mjx", "warp")
 PHYSICS = ("v4", "fast")
 PROPOSALS = ("prior", "policy", "broad", "moved")
-ACTION_RULES = ("sample", "best_component")
+ACTION_RULES = ("sample", "mean", "heaviest", "best_component", "best_of")
 CRITICS = ("categorical", "scalar")
 ACTIVATIONS = ("relu", "silu")
 
@@ -84,7 +84,8 @@ class LearnerConfig:
     log_std_bonus: float = 0.0
     """lambda of the published actor loss."""
     action_rule: str = "sample"
-    """Behaviour and bootstrap action: a sample, or the component mean with the highest Q."""
+    """Behaviour and bootstrap action: a sample, the mixture's mean, the mean of the heaviest
+    component, the component mean with the highest Q, or the best of 16 samples by Q."""
     critic: str = "categorical"
     num_atoms: int = 101
     value_min: float = -20.0

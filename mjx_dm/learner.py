@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from mjx_dm import losses, networks
+from mjx_dm import action_rules, losses, networks
 from mjx_dm.config import LearnerConfig
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT
@@ -104,10 +104,10 @@ def make_learner(config: LearnerConfig) -> Learner:
 
     def choose(actor: Params, critic_params: Params, obs: Array, key: Array) -> tuple[GMM, Array]:
         gmm = mixture(actor, obs)
-        if config.action_rule == "sample":
-            return gmm, clip(gmm.sample(key))
-        best = jnp.argmax(min_q(critic_params, obs, gmm.component_mean), -1)
-        return gmm, jnp.take_along_axis(gmm.component_mean, best[:, None, None], 1)[:, 0]
+        action = action_rules.choose(
+            config.action_rule, gmm, lambda a: min_q(critic_params, obs, clip(a)), key
+        )
+        return gmm, clip(action)
 
     def act(state: LearnerState, obs: Float[Array, "N 376"], key: Array) -> Float[Array, "N 17"]:
         return choose(state.actor, state.critic, obs, key)[1]

@@ -7,16 +7,15 @@ from typing import NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
-from mjx_dm import checkpoint, config, networks
+from mjx_dm import action_rules, checkpoint, config, networks
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import ConfigError, LearnerConfig
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT
 from mjx_dm.learner import Params, to_env_action
 from mjx_dm.networks import Normalizer
-
-ACTION_RULE = "mixture mean, clipped"
 
 
 class Policy(NamedTuple):
@@ -25,38 +24,67 @@ class Policy(NamedTuple):
     act: Callable[[np.ndarray], np.ndarray]
     env_steps: int
     checkpoint: str
-    action_rule: str = ACTION_RULE
+    action_rule: str
 
 
-def load_policy(run_dir: Path) -> Policy:
-    """The policy of the newest intact checkpoint in `run_dir`.
+def load_policy(run_dir: Path, rule: str = "mean") -> Policy:
+    """The policy of the newest intact checkpoint in `run_dir`, acting by one of action_rules.RULES.
 
-    Raises CheckpointError with one sentence if the run has none or its settings are unreadable.
+    Raises CheckpointError with one sentence if the run has none, its settings are unreadable, or
+    the rule asks a critic that was not kept.
     """
     try:
         settings = config.load(run_dir / "config.json")
     except ConfigError as error:
         raise CheckpointError(str(error)) from error
     step, arrays = checkpoint.restore_arrays(run_dir / "checkpoints")
-    normalizer = Normalizer(**arrays["normalizer"])
-    act = mean_action(settings.learner, arrays["learner"]["average_actor"], normalizer)
-    return Policy(act, step, f"{step:012d}")
+    learner, normalizer = arrays["learner"], Normalizer(**arrays["normalizer"])
+    if rule in action_rules.NEEDS_CRITIC and "critic" not in learner:
+        raise CheckpointError(
+            f"--action-rule {rule} asks the critic, and {run_dir} holds the policy alone: use "
+            "mean, sample or heaviest there."
+        )
+    act = make_act(
+        settings.learner, learner["average_actor"], normalizer, rule, learner.get("critic")
+    )
+    return Policy(act, step, f"{step:012d}", f"{action_rules.RULES[rule]}, clipped")
 
 
-def mean_action(
-    settings: LearnerConfig, actor: Params, normalizer: Normalizer
+def make_act(
+    settings: LearnerConfig,
+    actor: Params,
+    normalizer: Normalizer,
+    rule: str = "mean",
+    critic: Params = None,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The evaluation rule: the mean of the mixture, clipped to the legal box. On the CPU."""
-    module = networks.Policy(settings)
-    cpu = jax.devices("cpu")[0]
-    actor, normalizer = jax.device_put((actor, normalizer), cpu)
+    """The rule's actions, clipped to the legal box, computed on the CPU.
 
-    @jax.jit
-    def action(obs: jax.Array) -> jax.Array:
+    A sample is a function of the observation it is drawn for, so that an episode's return does not
+    depend on which others are played beside it.
+    """
+    policy, twins = networks.Policy(settings), networks.twin_critic(settings)
+    cpu = jax.devices("cpu")[0]
+    actor, normalizer, critic = jax.device_put((actor, normalizer, critic), cpu)
+
+    def act_on_one(obs: Float[Array, "1 376"]) -> Float[Array, "1 17"]:
+        bits = jnp.sum(jax.lax.bitcast_convert_type(obs, jnp.uint32), dtype=jnp.uint32)
         if settings.normalize_obs:
             obs = networks.normalize(normalizer, obs)
-        mean = cast(GMM, module.apply(actor, obs)).mean()
-        return jnp.clip(to_env_action(settings, mean), -ACTION_LIMIT, ACTION_LIMIT)
+
+        def min_q(actions: Float[Array, "1 M 17"]) -> Float[Array, "1 M"]:
+            if settings.bounded:
+                actions = jnp.clip(actions, -1.0, 1.0)
+            return jnp.min(
+                networks.values(settings, cast(Array, twins.apply(critic, obs, actions))), 0
+            )
+
+        gmm = cast(GMM, policy.apply(actor, obs))
+        action = action_rules.choose(rule, gmm, min_q, jax.random.key(bits))
+        return jnp.clip(to_env_action(settings, action), -ACTION_LIMIT, ACTION_LIMIT)
+
+    @jax.jit
+    def action(obs: Float[Array, "N 376"]) -> Float[Array, "N 17"]:
+        return jax.vmap(act_on_one)(obs[:, None])[:, 0]
 
     def act(obs: np.ndarray) -> np.ndarray:
         with jax.default_device(cpu):

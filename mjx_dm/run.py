@@ -22,7 +22,7 @@ from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import choose_engine, make_engine
 from mjx_dm.evaluate import Evaluation, evaluate
 from mjx_dm.metrics import MetricsWriter
-from mjx_dm.policy import mean_action
+from mjx_dm.policy import make_act
 from mjx_dm.progress import Progress
 from mjx_dm.replay import Replay
 from mjx_dm.training import TrainState
@@ -191,7 +191,7 @@ class _Run:
         )
 
     def _evaluate(self, state: TrainState, env_steps: int) -> Evaluation:
-        act = mean_action(self.config.learner, state.learner.average_actor, state.normalizer)
+        act = make_act(self.config.learner, state.learner.average_actor, state.normalizer)
         result = evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
         self.writer.write(
             env_steps,
