@@ -66,25 +66,24 @@ def make_act(
     cpu = jax.devices("cpu")[0]
     actor, normalizer, critic = jax.device_put((actor, normalizer, critic), cpu)
 
-    def act_on_one(obs: Float[Array, "1 376"]) -> Float[Array, "1 17"]:
-        bits = jnp.sum(jax.lax.bitcast_convert_type(obs, jnp.uint32), dtype=jnp.uint32)
-        if settings.normalize_obs:
-            obs = networks.normalize(normalizer, obs)
-
+    def pick(gmm: GMM, obs: Float[Array, "376"], key: Array) -> Float[Array, "17"]:
         def min_q(actions: Float[Array, "1 M 17"]) -> Float[Array, "1 M"]:
             if settings.bounded:
                 actions = jnp.clip(actions, -1.0, 1.0)
-            return jnp.min(
-                networks.values(settings, cast(Array, twins.apply(critic, obs, actions))), 0
-            )
+            out = cast(Array, twins.apply(critic, obs[None], actions))
+            return jnp.min(networks.values(settings, out), 0)
 
-        gmm = cast(GMM, policy.apply(actor, obs))
-        action = action_rules.choose(rule, gmm, min_q, jax.random.key(bits))
-        return jnp.clip(to_env_action(settings, action), -ACTION_LIMIT, ACTION_LIMIT)
+        one = jax.tree.map(lambda x: x[None], gmm)
+        return action_rules.choose(rule, one, min_q, key)[0]
 
     @jax.jit
     def action(obs: Float[Array, "N 376"]) -> Float[Array, "N 17"]:
-        return jax.vmap(act_on_one)(obs[:, None])[:, 0]
+        bits = jnp.sum(jax.lax.bitcast_convert_type(obs, jnp.uint32), -1, dtype=jnp.uint32)
+        if settings.normalize_obs:
+            obs = networks.normalize(normalizer, obs)
+        gmm = cast(GMM, policy.apply(actor, obs))
+        chosen = jax.vmap(pick)(gmm, obs, jax.vmap(jax.random.key)(bits))
+        return jnp.clip(to_env_action(settings, chosen), -ACTION_LIMIT, ACTION_LIMIT)
 
     def act(obs: np.ndarray) -> np.ndarray:
         with jax.default_device(cpu):
