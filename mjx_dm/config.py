@@ -75,10 +75,14 @@ class LearnerConfig:
     """T of the weights softmax(Q / T), or its start when ess_target is set."""
     ess_target: float | None = 0.5
     """Move log T by 0.01 an update so that ESS / M stays here; none keeps T fixed."""
+    kl_target: float | None = None
+    """Move log T so that the KL of the weights to even ones, in nats, stays here instead."""
     alpha: float = 0.01
     """Entropy coefficient, or its start when std_target is set."""
     std_target: float | None = 0.15
     """Move log alpha so that the policy's mean standard deviation stays here; none keeps alpha."""
+    entropy_target: float | None = None
+    """Move log alpha so that the entropy of the policy, in nats, stays here instead."""
     alpha_step: float = 3e-4
     """Step of log alpha in an update."""
     log_std_bonus: float = 0.0
@@ -259,6 +263,14 @@ def validate(config: Config) -> Config:
             f"--random-steps {c.random_steps} fills the replay with less than two steps of "
             f"{c.num_envs} worlds before the first update; give at least {2 * c.num_envs}."
         )
+    if learner.ess_target is not None and learner.kl_target is not None:
+        raise ConfigError("--ess-target and --kl-target both move T; set one of them to None.")
+    if learner.std_target is not None and learner.entropy_target is not None:
+        raise ConfigError("--std-target and --entropy-target both move alpha; set one to None.")
+    if learner.entropy_target is not None and learner.proposal not in ("policy", "moved"):
+        raise ConfigError(
+            "--entropy-target needs samples of the policy: --proposal policy or moved."
+        )
     if learner.log_std_min >= learner.log_std_max or learner.value_min >= learner.value_max:
         raise ConfigError("--log-std-min and --value-min must lie below their -max.")
     return config
@@ -284,7 +296,7 @@ _POSITIVE = {
     "env_steps", "num_envs", "updates_per_step", "replay_size", "chunk_iterations", "minutes",
     "checkpoint_minutes", "keep_checkpoints", "eval_episodes", "batch_size", "actor_batch_size",
     "polyak_every", "actor_lr", "critic_lr", "max_grad_norm", "num_components", "num_proposals",
-    "num_steps", "move_kl", "alpha_step", "temperature", "std_target", "reward_scale",
+    "num_steps", "move_kl", "alpha_step", "temperature", "std_target", "kl_target", "reward_scale",
     "actor_widths", "critic_widths",
 }  # fmt: skip
 _NOT_NEGATIVE = {"seed", "eval_every", "alpha", "log_std_bonus", "random_steps"}

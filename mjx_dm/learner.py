@@ -18,6 +18,8 @@ from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 Params = Any
 Metrics = dict[str, Float[Array, ""]]
 
+TEMPERATURE_STEP = 0.01
+
 
 class LearnerState(NamedTuple):
     """Everything that learning changes. `updates` counts gradient updates.
@@ -162,6 +164,9 @@ def make_learner(config: LearnerConfig) -> Learner:
         weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
         return loss, {
             "ess": ess,
+            "weights_kl": jnp.mean(losses.weights_kl(weights)),
+            # With proposals from elsewhere this is the cross-entropy to their source.
+            "entropy": -jnp.mean(losses.log_prob_of_each(policy, proposed.drawn)),
             "mean_sigma": jnp.mean(weighted_std),
             "effective_components": jnp.mean(gmm.effective_components()),
         }
@@ -188,12 +193,21 @@ def make_learner(config: LearnerConfig) -> Learner:
         rate = jnp.where(updates % config.polyak_every == 0, config.polyak, 0.0)
         log_temperature, log_alpha = state.log_temperature, state.log_alpha
         if config.ess_target is not None:
-            log_temperature = losses.move_log_temperature(
-                log_temperature, actor_info["ess"], config.ess_target
+            log_temperature = losses.step_towards(
+                log_temperature, actor_info["ess"], config.ess_target, TEMPERATURE_STEP
+            )
+        if config.kl_target is not None:
+            # A higher T lowers the KL.
+            log_temperature = losses.step_towards(
+                log_temperature, -actor_info["weights_kl"], -config.kl_target, TEMPERATURE_STEP
             )
         if config.std_target is not None:
-            log_alpha = losses.move_log_alpha(
+            log_alpha = losses.step_towards(
                 log_alpha, actor_info["mean_sigma"], config.std_target, config.alpha_step
+            )
+        if config.entropy_target is not None:
+            log_alpha = losses.step_towards(
+                log_alpha, actor_info["entropy"], config.entropy_target, config.alpha_step
             )
         metrics = {
             "critic_loss": loss,

@@ -1,5 +1,7 @@
 """Density matching, the critic and the temperatures: pure functions, each with its formula."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -88,21 +90,25 @@ def project(
     return jnp.einsum("bij,bj->bi", share, probs)
 
 
-def move_log_temperature(
-    log_temperature: Float[Array, ""],
-    ess_share: Float[Array, ""],
+def weights_kl(weights: Float[Array, "*B M"]) -> Float[Array, "*B"]:
+    """KL of the weights to even ones, log M + sum_i p_i log p_i, in nats: MPO's E-step constraint.
+
+    Source: Abdolmaleki et al. 2018, eq. 7, on the samples.
+    """
+    return math.log(weights.shape[-1]) - jnp.sum(jax.scipy.special.entr(weights), -1)
+
+
+def step_towards(
+    log_dual: Float[Array, ""],
+    value: Float[Array, ""],
     target: float,
-    step: float = 0.01,
+    step: float,
 ) -> Float[Array, ""]:
-    """log T + step * sign(target - ESS/M): a higher T spreads the weights."""
-    return log_temperature + step * jnp.sign(target - ess_share)
+    """log_dual + step * sign(target - value), for a dual that raises `value` as it grows.
 
-
-def move_log_alpha(
-    log_alpha: Float[Array, ""], std: Float[Array, ""], target: float, step: float
-) -> Float[Array, ""]:
-    """log alpha + step * sign(target - mean sigma): a higher alpha widens the policy."""
-    return log_alpha + step * jnp.sign(target - std)
+    T raises ESS / M; alpha raises the policy's sigma and entropy.
+    """
+    return log_dual + step * jnp.sign(target - value)
 
 
 def move(

@@ -349,3 +349,24 @@ def test_the_scored_policy_follows_the_learning_one_slowly(ours):
 def test_the_published_form_scores_the_learning_policy_itself(published):
     state, _ = published.update(published.start, batch_of(), jax.random.key(1))
     jax.tree.map(np.testing.assert_array_equal, state.average_actor, state.actor)
+
+
+@pytest.mark.parametrize(
+    ("settings", "dual", "step"),
+    [
+        # One proposal in 8 counting alone has a KL of log 8 = 2.08: more than 1 asks for a higher T.
+        ({"ess_target": None, "kl_target": 1.0, "temperature": 1e-9}, "log_temperature", 0.01),
+        ({"ess_target": None, "kl_target": 1.0, "temperature": 1e9}, "log_temperature", -0.01),
+        # 17 dimensions of sigma near 0.26 have an entropy near 17 * (1.42 + log 0.26) = 1.2.
+        ({"std_target": None, "entropy_target": 10.0, "alpha_step": 0.02}, "log_alpha", 0.02),
+        ({"std_target": None, "entropy_target": -9.0, "alpha_step": 0.02}, "log_alpha", -0.02),
+    ],
+)
+def test_the_other_duals_move_towards_their_targets(settings, dual, step):
+    config = dataclasses.replace(
+        LearnerConfig(), **TINY, actor_batch_size=STATES, num_proposals=8, **settings
+    )
+    case = Case(config)
+    after, _ = case.update(case.start, batch_of(0), jax.random.key(0))
+    moved = float(getattr(after, dual)) - float(getattr(case.start, dual))
+    assert moved == pytest.approx(step, rel=1e-3)

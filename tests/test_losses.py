@@ -206,13 +206,12 @@ def test_project_puts_mass_beyond_an_end_on_it():
     np.testing.assert_allclose(projected, [[0.25, 0.0, 0.75]], atol=1e-6)
 
 
-def test_temperature_rises_when_too_few_proposals_count_and_falls_when_too_many():
+def test_a_dual_rises_when_its_value_is_too_small_and_falls_when_too_large():
     start = jnp.asarray(-1.0)
-    assert losses.move_log_temperature(start, jnp.asarray(0.2), 0.5) == pytest.approx(-0.99)
-    assert losses.move_log_temperature(start, jnp.asarray(0.8), 0.5) == pytest.approx(-1.01)
+    assert losses.step_towards(start, jnp.asarray(0.2), 0.5, 0.01) == pytest.approx(-0.99)
+    assert losses.step_towards(start, jnp.asarray(0.8), 0.5, 0.01) == pytest.approx(-1.01)
 
 
-def test_alpha_rises_when_the_policy_is_too_narrow_and_falls_when_too_wide():
-    start = jnp.asarray(-1.0)
-    assert losses.move_log_alpha(start, jnp.asarray(0.1), 0.15, 3e-4) == pytest.approx(-0.9997)
-    assert losses.move_log_alpha(start, jnp.asarray(0.2), 0.15, 3e-4) == pytest.approx(-1.0003)
+def test_the_kl_of_weights_is_nothing_when_even_and_log_m_when_one_counts():
+    weights = float32([[0.25] * 4, [1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0]])
+    np.testing.assert_allclose(losses.weights_kl(weights), [0.0, np.log(4), np.log(2)], atol=1e-6)
