@@ -192,11 +192,12 @@ def make_learner(config: LearnerConfig) -> Learner:
         updates = state.updates + 1
         rate = jnp.where(updates % config.polyak_every == 0, config.polyak, 0.0)
         log_temperature, log_alpha = state.log_temperature, state.log_alpha
-        if config.ess_target is not None:
+        # Moved proposals all count alike, whatever T is.
+        if config.ess_target is not None and config.proposal != "moved":
             log_temperature = losses.step_towards(
                 log_temperature, actor_info["ess"], config.ess_target, TEMPERATURE_STEP
             )
-        if config.kl_target is not None:
+        if config.kl_target is not None and config.proposal != "moved":
             # A higher T lowers the KL.
             log_temperature = losses.step_towards(
                 log_temperature, -actor_info["weights_kl"], -config.kl_target, TEMPERATURE_STEP

@@ -354,7 +354,7 @@ def test_the_published_form_scores_the_learning_policy_itself(published):
 @pytest.mark.parametrize(
     ("settings", "dual", "step"),
     [
-        # One proposal in 8 counting alone has a KL of log 8 = 2.08: more than 1 asks for a higher T.
+        # One proposal in 8 that counts alone has a KL of log 8 = 2.08, and 1 asks for a higher T.
         ({"ess_target": None, "kl_target": 1.0, "temperature": 1e-9}, "log_temperature", 0.01),
         ({"ess_target": None, "kl_target": 1.0, "temperature": 1e9}, "log_temperature", -0.01),
         # 17 dimensions of sigma near 0.26 have an entropy near 17 * (1.42 + log 0.26) = 1.2.
@@ -370,3 +370,14 @@ def test_the_other_duals_move_towards_their_targets(settings, dual, step):
     after, _ = case.update(case.start, batch_of(0), jax.random.key(0))
     moved = float(getattr(after, dual)) - float(getattr(case.start, dual))
     assert moved == pytest.approx(step, rel=1e-3)
+
+
+def test_moved_proposals_leave_the_temperature_alone():
+    # They count alike, so that a dual on their spread would drive T to 0, and 0 / T to NaN.
+    config = dataclasses.replace(
+        LearnerConfig(), **TINY, actor_batch_size=STATES, num_proposals=1, proposal="moved"
+    )
+    case = Case(config)
+    after, metrics = case.update(case.start, batch_of(0), jax.random.key(0))
+    assert float(after.log_temperature) == float(case.start.log_temperature)
+    assert np.isfinite(float(metrics["actor_loss"]))
