@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mjx_dm import checkpoint, envs, plotting, training
+from mjx_dm import checkpoint, envs, memory, plotting, training
 from mjx_dm import config as configs
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import Config, ConfigError
@@ -67,15 +67,20 @@ class _Run:
             say(f"Engine {self.engine} ({self.reason}), physics {c.physics}, {c.num_envs} worlds.")
             say(f"Run directory: {self.directory}")
             env = envs.HumanoidEnv(make_engine(self.engine, c.physics, c.num_envs), c.num_envs)
-            state = jax.jit(lambda key: training.init(c, env, key))(jax.random.key(c.seed))
+            init = jax.jit(lambda key: training.init(c, env, key))
+            shapes = jax.eval_shape(init, jax.random.key(c.seed))
+            start = time.monotonic()
+            chunk = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(shapes).compile()
+            say(f"Compiled in {time.monotonic() - start:.0f} s.")
+            needed = memory.plan(shapes, chunk)
+            say(f"Memory: {needed}.")
+            memory.check(c, needed, memory.available())
+            state = init(jax.random.key(c.seed))
             if c.resume:
                 state = self._restore(state)
             else:
                 chosen = dataclasses.replace(c, engine=self.engine)
                 _write_json(self.directory / "config.json", configs.to_json(chosen))
-            start = time.monotonic()
-            chunk = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(state).compile()
-            say(f"Compiled in {time.monotonic() - start:.0f} s.")
             resumed_at = _env_steps(c, state) if c.resume else False
             with (
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
