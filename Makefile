@@ -13,13 +13,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint clean
+.PHONY: help setup demo test test-slow rehearse lint clean
 
 help:
 	@echo "make setup      make .venv and install everything into it"
 	@echo "make demo       train on this machine, then score and film the result, in RUN (runs/demo)"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the longer checks"
+	@echo "make rehearse   run the GPU suite at toy size, on any machine"
 	@echo "make lint       check style, formatting and types"
 	@echo "make clean      remove .venv and caches; runs stay"
 	@echo
@@ -40,6 +41,12 @@ test: $(STAMP)
 # The last -m wins over the one in pyproject.toml.
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# The GPU suite at toy size, so that it runs the first time there is a card.
+rehearse: $(STAMP)
+	rm -rf build/rehearsal
+	SIZE=toy PYTHON=$(abspath $(BIN))/python bash benchmarks/gpu_suite.sh build/rehearsal \
+	  correctness mjx mjx-loop learner profile train
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -9,6 +9,8 @@
 #   train                                 7 minutes of the preset gpu
 # Every stage ends inside 9 minutes. A bench that is cut off leaves what it has measured: its JSON is
 # rewritten after every round, and SIGINT lets it draw its plot.
+# SIZE=toy rehearses it anywhere, in minutes: MuJoCo's C engine stands in for both, a few worlds, the
+# preset smoke, and of the tests of correctness only that they are found.
 set -uo pipefail
 out=${1:?usage: benchmarks/gpu_suite.sh OUT_DIR [stage...]}; shift
 stages=("${@:-correctness}")
@@ -18,32 +20,40 @@ cd "$(dirname "$0")/.."
 export PYTHONUNBUFFERED=1 XLA_PYTHON_CLIENT_PREALLOCATE=${XLA_PYTHON_CLIENT_PREALLOCATE:-false}
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader >"$out/gpu.txt" 2>&1
 
+preset=gpu sweep=(4096 512 32768 2048 16384 1024 8192) loop=(4096 1024 16384) minutes=7
+batches=(256 512 1024 2048 4096 8192 16384 32768) rounds=5 engine= tests=()
+if [ "${SIZE:-full}" = toy ]; then
+  preset=smoke sweep=(8 16) loop=(8) minutes=0.05 batches=(16 32) rounds=2 engine=mujoco
+  tests=(--collect-only)
+fi
+
+bench() {
+  timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset "$preset" --rounds "$rounds" "$@"
+}
+
+status=0
 for stage in "${stages[@]}"; do
   echo "== $stage"
   case $stage in *-v4) physics=v4 ;; *) physics=fast ;; esac
+  simulates=(--engines "${engine:-${stage%%-*}}" --physics "$physics")
+  files=(--json "$out/$stage.json" --plot "$out/$stage.png")
   case $stage in
     correctness)
-      timeout 500 "$python" -m pytest -p no:cacheprovider -q -m gpu tests/test_engines.py 2>&1 |
-        tee "$out/correctness.txt" ;;
+      timeout 500 "$python" -m pytest -p no:cacheprovider -q -m gpu "${tests[@]}" \
+        tests/test_engines.py 2>&1 | tee "$out/correctness.txt" ;;
     # Middle and ends of a sweep come first, so that one that is cut off still shows its shape.
     mjx | warp | mjx-v4 | warp-v4)
-      timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset gpu --parts physics --engines "${stage%%-*}" \
-        --physics "$physics" --num-envs 4096 512 32768 2048 16384 1024 8192 --steps 5 --rounds 5 \
-        --json "$out/$stage.json" --plot "$out/$stage.png" ;;
+      bench "${simulates[@]}" --parts physics --num-envs "${sweep[@]}" --steps 5 "${files[@]}" ;;
     mjx-loop | warp-loop | mjx-loop-v4 | warp-loop-v4)
-      timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset gpu --engines "${stage%%-*}" \
-        --physics "$physics" --num-envs 4096 1024 16384 --steps 10 --rounds 5 \
-        --json "$out/$stage.json" --plot "$out/$stage.png" ;;
+      bench "${simulates[@]}" --num-envs "${loop[@]}" --steps 10 "${files[@]}" ;;
     learner)
-      timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset gpu --parts update --steps 50 \
-        --batch-size 256 512 1024 2048 4096 8192 16384 32768 \
-        --json "$out/learner.json" --plot "$out/learner.png" ;;
+      bench --parts update --steps 50 --batch-size "${batches[@]}" "${files[@]}" ;;
     profile)
-      timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset gpu --num-envs 4096 --steps 3 \
-        --profile "$out/profile" ;;
+      bench --num-envs "${loop[0]}" --steps 3 --profile "$out/profile" ;;
     train)
-      timeout 560 "$python" train.py --preset gpu --minutes 7 --run-dir "$out/run" 2>&1 |
-        tee "$out/train.txt" ;;
+      timeout 560 "$python" train.py --preset "$preset" --minutes "$minutes" --no-save-replay \
+        --run-dir "$out/run" 2>&1 | tee "$out/train.txt" ;;
     *) echo "unknown stage $stage" >&2; exit 2 ;;
-  esac
+  esac || { echo "== $stage failed" >&2; status=1; }
 done
+exit "$status"

@@ -25,8 +25,8 @@ class Plan(NamedTuple):
         return sum(self)
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {_gib(size)}" for name, size in self._asdict().items())
-        return f"{_gib(self.total)} GiB ({parts})"
+        parts = ", ".join(f"{name} {_in_words(size)}" for name, size in self._asdict().items())
+        return f"{_in_words(self.total)} ({parts})"
 
 
 def plan(shapes: TrainState, compiled: Any) -> Plan:
@@ -57,12 +57,14 @@ def check(config: Config, needed: Plan, room: int) -> None:
         advice = f"--replay-size {fits // 1000 * 1000 or fits} would fit"
     else:
         advice = f"give less than --num-envs {config.num_envs} and --replay-size"
-    raise ConfigError(f"The run needs {needed} of memory and there are {_gib(room)} GiB: {advice}.")
+    raise ConfigError(
+        f"The run needs {needed} of memory and there are {_in_words(room)}: {advice}."
+    )
 
 
 def _bytes(tree: Any) -> int:
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
-def _gib(size: int) -> str:
-    return f"{size / GIB:.2f}"
+def _in_words(size: int) -> str:
+    return f"{size / GIB:.2f} GiB" if size >= GIB else f"{size / 2**20:.0f} MiB"
