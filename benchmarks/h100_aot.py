@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -29,7 +29,7 @@ import tyro
 from jax.experimental import topologies
 
 from mjx_dm import envs, training
-from mjx_dm.config import PRESETS, Config
+from mjx_dm.config import PRESETS, Config, LearnerConfig
 from mjx_dm.engines import make_engine
 from mjx_dm.learner import make_learner
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
@@ -70,6 +70,7 @@ class Options:
     num_envs: int = 4096
     physics: str = "fast"
     replay_size: int = 1_000_000
+    learner: Annotated[LearnerConfig, tyro.conf.arg(name="")] = PRESETS["gpu"].learner
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,6 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         replay_size=options.replay_size,
         random_steps=2 * options.num_envs,
         chunk_iterations=10,
+        learner=options.learner,
     )
     build: dict[str, Callable[[Config], tuple[Any, Any]]] = {
         "update": _update,
@@ -158,19 +160,21 @@ def _env(config: Config) -> envs.HumanoidEnv:
 
 
 def _update(config: Config) -> tuple[Any, Any]:
-    learner, size = make_learner(config.learner), config.learner.batch_size
+    """The updates of a step of all worlds: a loop, whose body is one update."""
+    learner = make_learner(config.learner)
     shape = jax.ShapeDtypeStruct
-    batch = Transition(
-        obs=shape((size, OBS_SIZE), np.float32),
-        action=shape((size, ACTION_SIZE), np.float32),
-        reward=shape((size,), np.float32),
-        discount=shape((size,), np.float32),
-        next_obs=shape((size, OBS_SIZE), np.float32),
-        valid=shape((size,), np.bool_),
+    size = (config.updates_per_step, config.learner.batch_size)
+    batches: Any = Transition(
+        obs=shape((*size, OBS_SIZE), np.float32),
+        action=shape((*size, ACTION_SIZE), np.float32),
+        reward=shape(size, np.float32),
+        discount=shape(size, np.float32),
+        next_obs=shape((*size, OBS_SIZE), np.float32),
+        valid=shape(size, np.bool_),
     )
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    state = jax.eval_shape(learner.init, key)
-    return lambda s: (learner.update(*s)[0], *s[1:]), (state, batch, key)
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size[0]))
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    return lambda s: (learner.updates(*s), *s[1:]), (state, batches, keys)
 
 
 def _physics(config: Config) -> tuple[Any, Any]:

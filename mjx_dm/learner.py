@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
 from mjx_dm import action_rules, losses, networks
@@ -17,6 +18,12 @@ from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
 Params = Any
 Metrics = dict[str, Float[Array, ""]]
+# What an update reports, in the order of the alphabet.
+METRICS = (
+    "actor_grad_norm", "actor_loss", "alpha", "critic_grad_norm", "critic_loss",
+    "effective_components", "entropy", "ess", "mean_sigma", "q_mean", "target_mean", "temperature",
+    "weights_kl",
+)  # fmt: skip
 
 TEMPERATURE_STEP = 0.01
 
@@ -25,6 +32,7 @@ class LearnerState(NamedTuple):
     """Everything that learning changes. `updates` counts gradient updates.
 
     `average_actor` follows the actor slowly; it is what is scored, `actor` is what explores.
+    The optimisers see the parameters as one vector.
     """
 
     actor: Params
@@ -38,17 +46,24 @@ class LearnerState(NamedTuple):
     updates: Int[Array, ""]
 
 
+# Gives the networks of a state of vectors their shapes back.
+AsTrees = Callable[[LearnerState], LearnerState]
+
+
 class Learner(NamedTuple):
-    """Three functions: init(key) -> state, act(state, obs, key) -> action and
-    update(state, batch, key) -> (state, metrics); each consumes its key.
+    """Four functions: init(key) -> state, act(state, obs, key) -> action,
+    update(state, batch, key) -> (state, metrics) and
+    updates(state, batches, keys) -> (state, metrics); each consumes its keys.
 
     `obs` is `(N, 376)`, normalised where the config says so; actions `(N, 17)` are in the policy's
-    own units (see `to_env_action`). `batch` is a Transition with leading dimension B.
+    own units (see `to_env_action`). `batch` is a Transition with leading dimension B; `batches`
+    and `keys` have a further one, U, before it, over which the metrics of `updates` are means.
     """
 
     init: Callable[[Array], LearnerState]
     act: Callable[[LearnerState, Array, Array], Array]
     update: Callable[[LearnerState, Transition, Array], tuple[LearnerState, Metrics]]
+    updates: Callable[[LearnerState, Transition, Array], tuple[LearnerState, Metrics]]
 
 
 def to_env_action(config: LearnerConfig, action: Float[Array, "*B 17"]) -> Float[Array, "*B 17"]:
@@ -80,8 +95,8 @@ def make_learner(config: LearnerConfig) -> Learner:
             average_actor=jax.tree.map(jnp.copy, actor_params),
             critic=critic_params,
             target_critic=jax.tree.map(jnp.copy, critic_params),
-            actor_optimizer=actor_optimizer.init(actor_params),
-            critic_optimizer=critic_optimizer.init(critic_params),
+            actor_optimizer=actor_optimizer.init(_vector(actor_params)),
+            critic_optimizer=critic_optimizer.init(_vector(critic_params)),
             log_temperature=jnp.log(jnp.asarray(config.temperature, jnp.float32)),
             log_alpha=jnp.log(jnp.asarray(max(config.alpha, 1e-30), jnp.float32)),
             updates=jnp.zeros((), jnp.int32),
@@ -171,23 +186,28 @@ def make_learner(config: LearnerConfig) -> Learner:
             "effective_components": jnp.mean(gmm.effective_components()),
         }
 
-    def update(state: LearnerState, batch: Transition, key: Array) -> tuple[LearnerState, Metrics]:
+    def update_vectors(
+        vectors: LearnerState, as_trees: AsTrees, batch: Transition, key: Array
+    ) -> tuple[LearnerState, Metrics]:
         bootstrap_key, proposal_key = jax.random.split(key)
+        state = as_trees(vectors)
         with jax.named_scope("critic"):
             (loss, critic_info), grads = jax.value_and_grad(critic_loss, has_aux=True)(
                 state.critic, state, batch, bootstrap_key
             )
-            steps, critic_opt = critic_optimizer.update(grads, state.critic_optimizer, state.critic)
-            state = state._replace(
-                critic=optax.apply_updates(state.critic, steps), critic_optimizer=critic_opt
+            grads = _gradient(grads)
+            steps, critic_opt = critic_optimizer.update(grads, vectors.critic_optimizer)
+            vectors = vectors._replace(
+                critic=optax.apply_updates(vectors.critic, steps), critic_optimizer=critic_opt
             )
+            state = as_trees(vectors)
         with jax.named_scope("actor"):
             (fit, actor_info), actor_grads = jax.value_and_grad(actor_loss, has_aux=True)(
                 state.actor, state, batch.obs[: config.actor_batch_size], proposal_key
             )
-            steps, actor_opt = actor_optimizer.update(
-                actor_grads, state.actor_optimizer, state.actor
-            )
+            actor_grads = _gradient(actor_grads)
+            steps, actor_opt = actor_optimizer.update(actor_grads, vectors.actor_optimizer)
+            actor = optax.apply_updates(vectors.actor, steps)
 
         updates = state.updates + 1
         rate = jnp.where(updates % config.polyak_every == 0, config.polyak, 0.0)
@@ -220,24 +240,74 @@ def make_learner(config: LearnerConfig) -> Learner:
             **critic_info,
             **actor_info,
         }
-        actor = optax.apply_updates(state.actor, steps)
-        return state._replace(
+        return vectors._replace(
             actor=actor,
             average_actor=optax.incremental_update(
-                actor, state.average_actor, config.actor_average
+                actor, vectors.average_actor, config.actor_average
             ),
             actor_optimizer=actor_opt,
-            target_critic=optax.incremental_update(state.critic, state.target_critic, rate),
+            target_critic=optax.incremental_update(vectors.critic, vectors.target_critic, rate),
             log_temperature=log_temperature,
             log_alpha=log_alpha,
             updates=updates,
         ), metrics
 
-    return Learner(init, act, update)
+    def update(state: LearnerState, batch: Transition, key: Array) -> tuple[LearnerState, Metrics]:
+        vectors, as_trees = _as_vectors(state)
+        vectors, metrics = update_vectors(vectors, as_trees, batch, key)
+        return as_trees(vectors), metrics
+
+    def updates(
+        state: LearnerState, batches: Transition, keys: Array
+    ) -> tuple[LearnerState, Metrics]:
+        vectors, as_trees = _as_vectors(state)
+
+        def step(vectors: LearnerState, inputs: tuple[Transition, Array]):
+            vectors, metrics = update_vectors(vectors, as_trees, *inputs)
+            # One row a step costs one kernel, a dict of scalars one for each.
+            return vectors, _vector(metrics)
+
+        vectors, rows = jax.lax.scan(step, vectors, (batches, keys))
+        return as_trees(vectors), dict(zip(METRICS, jnp.mean(rows, 0), strict=True))
+
+    return Learner(init, act, update, updates)
 
 
 def _alpha(config: LearnerConfig, state: LearnerState) -> Float[Array, ""]:
     return jnp.exp(state.log_alpha) if config.alpha > 0 else jnp.zeros(())
+
+
+def _vector(tree: Any) -> Float[Array, "P"]:
+    return ravel_pytree(tree)[0]
+
+
+def _gradient(tree: Params) -> Float[Array, "P"]:
+    # Joined once: a CPU would join again for every use.
+    return jax.lax.optimization_barrier(_vector(tree))
+
+
+def _as_vectors(state: LearnerState) -> tuple[LearnerState, AsTrees]:
+    """`state` with every network's parameters as one vector `(P,)`, and the way back.
+
+    What is done to each parameter alike (norms, Adam, averages) is then one kernel for all.
+    """
+    actor, actor_tree = ravel_pytree(state.actor)
+    critic, critic_tree = ravel_pytree(state.critic)
+
+    def as_trees(vectors: LearnerState) -> LearnerState:
+        return vectors._replace(
+            actor=actor_tree(vectors.actor),
+            average_actor=actor_tree(vectors.average_actor),
+            critic=critic_tree(vectors.critic),
+            target_critic=critic_tree(vectors.target_critic),
+        )
+
+    return state._replace(
+        actor=actor,
+        average_actor=_vector(state.average_actor),
+        critic=critic,
+        target_critic=_vector(state.target_critic),
+    ), as_trees
 
 
 def _optimizer(learning_rate: float, max_grad_norm: float) -> optax.GradientTransformation:

@@ -13,6 +13,7 @@ from mjx_dm.config import Config
 from mjx_dm.diagnostics import diagnose
 from mjx_dm.envs import EnvState, HumanoidEnv
 from mjx_dm.learner import (
+    METRICS,
     Learner,
     LearnerState,
     Metrics,
@@ -89,7 +90,7 @@ def make_chunk(
         learner_state, metrics = jax.lax.cond(
             learning,
             lambda s: _learn(config, learner, s, normalizer, replay, learn_key),
-            lambda s: (s, _no_metrics(config, learner, s, normalizer, replay, learn_key)),
+            lambda s: (s, dict.fromkeys(METRICS, jnp.full((), jnp.nan, jnp.float32))),
             state.learner,
         )
         return TrainState(
@@ -127,7 +128,7 @@ def _learn(
     replay: Replay,
     key: Array,
 ) -> tuple[LearnerState, Metrics]:
-    """`updates_per_step` updates on batches that are drawn together and scanned."""
+    """`updates_per_step` updates on batches that are drawn together."""
     sample_key, update_key = jax.random.split(key)
     updates, size = config.updates_per_step, config.learner.batch_size
     with jax.named_scope("sample"):
@@ -140,12 +141,8 @@ def _learn(
     )
     batches = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batch)
 
-    def step(state, inputs):
-        return learner.update(state, *inputs)
-
     with jax.default_matmul_precision(config.matmul_precision):
-        state, metrics = jax.lax.scan(step, state, (batches, jax.random.split(update_key, updates)))
-    return state, jax.tree.map(jnp.mean, metrics)
+        return learner.updates(state, batches, jax.random.split(update_key, updates))
 
 
 def _diagnose(config: Config, before: LearnerState, state: TrainState) -> Metrics:
@@ -164,11 +161,6 @@ def _diagnose(config: Config, before: LearnerState, state: TrainState) -> Metric
         next_obs=_seen(config, state.normalizer, batch.next_obs),
     )
     return diagnose(config.learner, before, state.learner, batch, key)
-
-
-def _no_metrics(config, learner, state, normalizer, replay, key) -> Metrics:
-    shapes = jax.eval_shape(lambda: _learn(config, learner, state, normalizer, replay, key)[1])
-    return jax.tree.map(lambda s: jnp.full(s.shape, jnp.nan, s.dtype), shapes)
 
 
 def _seen(config: Config, normalizer: Normalizer, obs: Array) -> Array:

@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from mjx_dm import networks
 from mjx_dm.config import PRESETS, LearnerConfig
-from mjx_dm.learner import make_learner, random_action, to_env_action
+from mjx_dm.learner import METRICS, make_learner, random_action, to_env_action
 from mjx_dm.types import Transition
 
 BATCH, STATES = 32, 16
@@ -303,6 +303,37 @@ def test_an_update_is_a_function_of_state_batch_and_key(ours):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_array_equal(x, y)
     assert any(np.any(x != y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(c), strict=True))
+
+
+def test_several_updates_are_the_single_ones_in_turn(ours):
+    """Within the rounding of two programs; Adam turns a gradient's last bits into its step."""
+    batches = [batch_of(i) for i in range(3)]
+    keys = jax.random.split(jax.random.key(0), 3)
+    one, rows = ours.start, []
+    for batch, key in zip(batches, keys, strict=True):
+        one, metrics = ours.update(one, batch, key)
+        rows.append(metrics)
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
+    many, means = jax.jit(make_learner(ours.config).updates)(ours.start, stacked, keys)
+    assert set(means) == set(METRICS) == set(rows[0])
+    for name in METRICS:
+        np.testing.assert_allclose(means[name], np.mean([r[name] for r in rows]), rtol=1e-3)
+    assert many.updates == one.updates == 3
+    rate = ours.config.actor_lr
+    for a, b in zip(jax.tree.leaves(many.actor), jax.tree.leaves(one.actor), strict=True):
+        np.testing.assert_allclose(a, b, atol=0.1 * rate)
+    for a, b in zip(jax.tree.leaves(many.critic), jax.tree.leaves(one.critic), strict=True):
+        np.testing.assert_allclose(a, b, atol=0.1 * rate)
+
+
+def test_the_optimisers_see_one_vector(ours):
+    """A leaf for every layer would be several kernels for every layer on a GPU."""
+    for parameters, optimizer in (
+        (ours.start.actor, ours.start.actor_optimizer),
+        (ours.start.critic, ours.start.critic_optimizer),
+    ):
+        size = sum(x.size for x in jax.tree.leaves(parameters))
+        assert [x.shape for x in jax.tree.leaves(optimizer)] == [(), (size,), (size,)]
 
 
 def test_the_policy_finds_the_best_arm_of_a_bandit(ours):

@@ -162,8 +162,10 @@ def sample_case(config: Config) -> Case:
 
 
 def update_case(config: Config) -> Case:
-    """The learner on a batch that stays on the device."""
+    """The learner on a batch that stays on the device, in rounds as in training."""
     learner, size = make_learner(config.learner), config.learner.batch_size
+    updates = config.updates_per_step
+    rounds = max(1, config.chunk_iterations // updates)
     obs_key, action_key, init_key, run_key = jax.random.split(jax.random.key(0), 4)
     obs = jax.random.normal(obs_key, (2, size, OBS_SIZE))
     batch = Transition(
@@ -179,15 +181,17 @@ def update_case(config: Config) -> Case:
         state, batch, key = carry
         key, update_key = jax.random.split(key)
 
-        def step(state: Any, key: Array) -> tuple[Any, None]:
-            return learner.update(state, batch, key)[0], None
+        batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (updates, *x.shape)), batch)
+
+        def step(state: Any, keys: Array) -> tuple[Any, None]:
+            return learner.updates(state, batches, keys)[0], None
 
         with jax.default_matmul_precision(config.matmul_precision):
-            keys = jax.random.split(update_key, config.chunk_iterations)
+            keys = jax.random.split(update_key, (rounds, updates))
             return jax.lax.scan(step, state, keys)[0], batch, key
 
     state = (jax.jit(learner.init)(init_key), batch, run_key)
-    work = config.chunk_iterations
+    work = rounds * updates
     return _compile("update", _batch(config), "updates/s", work, program, state)
 
 
