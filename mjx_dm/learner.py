@@ -155,7 +155,7 @@ def make_learner(config: LearnerConfig) -> Learner:
             target = jax.lax.stop_gradient(losses.project(probs, positions, support))
             loss = losses.categorical_critic_loss(q, target, valid)
             target_mean = target @ support
-        return loss, {"q_mean": jnp.mean(values(q)), "target_mean": jnp.mean(target_mean)}
+        return loss, _means({"q_mean": jnp.mean(values(q), 0), "target_mean": target_mean})
 
     def actor_loss(params: Params, state: LearnerState, obs: Array, key: Array):
         gmm = mixture(params, obs)
@@ -175,16 +175,17 @@ def make_learner(config: LearnerConfig) -> Learner:
         if config.subtract_score:
             loss = loss + jnp.mean(losses.log_prob_of_each(gmm, proposed.drawn))
         weights = losses.proposal_weights(proposed.score, temperature)
-        ess = jnp.mean(losses.effective_sample_share(weights))
         weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
-        return loss, {
-            "ess": ess,
-            "weights_kl": jnp.mean(losses.weights_kl(weights)),
-            # With proposals from elsewhere this is the cross-entropy to their source.
-            "entropy": -jnp.mean(losses.log_prob_of_each(policy, proposed.drawn)),
-            "mean_sigma": jnp.mean(weighted_std),
-            "effective_components": jnp.mean(gmm.effective_components()),
-        }
+        return loss, _means(
+            {
+                "ess": losses.effective_sample_share(weights),
+                "weights_kl": losses.weights_kl(weights),
+                # With proposals from elsewhere this is the cross-entropy to their source.
+                "entropy": -jnp.mean(losses.log_prob_of_each(policy, proposed.drawn), -1),
+                "mean_sigma": jnp.mean(weighted_std, -1),
+                "effective_components": gmm.effective_components(),
+            }
+        )
 
     def update_vectors(
         vectors: LearnerState, as_trees: AsTrees, batch: Transition, key: Array
@@ -275,6 +276,11 @@ def make_learner(config: LearnerConfig) -> Learner:
 
 def _alpha(config: LearnerConfig, state: LearnerState) -> Float[Array, ""]:
     return jnp.exp(state.log_alpha) if config.alpha > 0 else jnp.zeros(())
+
+
+def _means(rows: dict[str, Float[Array, "B"]]) -> Metrics:
+    """The mean of every row, in one reduction."""
+    return dict(zip(rows, jnp.mean(jnp.stack(list(rows.values())), -1), strict=True))
 
 
 def _vector(tree: Any) -> Float[Array, "P"]:
