@@ -13,7 +13,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 limit=$((60 * 1024 * 1024))
 python=${PYTHON:-python3}
 packages=(mujoco mujoco-mjx brax gymnasium warp-lang tyro docstring-parser typeguard jaxtyping
-  wadler-lindig glfw pyopengl farama-notifications trimesh tensorboardx cloudpickle)
+  wadler-lindig glfw pyopengl farama-notifications trimesh tensorboardx cloudpickle jaxopt)
 
 if [ -e "$out" ]; then echo "$out exists already; give a new folder" >&2; exit 2; fi
 mkdir -p "$out/all"
