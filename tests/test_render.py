@@ -124,7 +124,7 @@ def run_dir(monkeypatch, tmp_path):
     # eval_render sets it where it is unset; restored when the test ends.
     monkeypatch.setenv("JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS", "cpu"))
     fake = ModuleType("mjx_dm.policy")
-    fake.load_policy = lambda path: SimpleNamespace(
+    fake.load_policy = lambda path, rule: SimpleNamespace(
         act=feedback, env_steps=1234, action_rule="mixture mean", checkpoint="000000001234"
     )
     monkeypatch.setitem(sys.modules, "mjx_dm.policy", fake)
@@ -162,7 +162,7 @@ def test_eval_render_out_receives_everything(run_dir, tmp_path) -> None:
 def test_eval_render_gives_no_score_for_a_broken_policy(run_dir, capsys, monkeypatch) -> None:
     fake = sys.modules["mjx_dm.policy"]
     broken = SimpleNamespace(act=lambda obs: np.full((len(obs), 17), np.nan))
-    monkeypatch.setattr(fake, "load_policy", lambda path: broken)
+    monkeypatch.setattr(fake, "load_policy", lambda path, rule: broken)
     assert eval_render.main([str(run_dir), "--episodes", "1"]) == 1
     assert not (run_dir / "eval" / "eval.json").exists()
     assert "not finite" in capsys.readouterr().err
@@ -171,7 +171,7 @@ def test_eval_render_gives_no_score_for_a_broken_policy(run_dir, capsys, monkeyp
 def test_eval_render_passes_on_what_is_wrong_with_a_checkpoint(
     run_dir, capsys, monkeypatch
 ) -> None:
-    def damaged(path):
+    def damaged(path, rule):
         raise CheckpointError("Checkpoint 12 is damaged.")
 
     monkeypatch.setattr(sys.modules["mjx_dm.policy"], "load_policy", damaged)
