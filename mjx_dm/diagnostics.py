@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from mjx_dm import losses, networks
 from mjx_dm.config import LearnerConfig
 from mjx_dm.gmm import GMM
-from mjx_dm.learner import LearnerState, Metrics
+from mjx_dm.learner import LearnerState, Metrics, Params
 from mjx_dm.types import Transition
 
 DORMANT = 0.025
@@ -27,7 +27,8 @@ def diagnose(
 
     policy_kl: KL(before || after) of the policy, nats, by one sample a state. sigma_spread: the
     standard deviation of log sigma over the components, weighted as they are. clipped_share: of
-    sampled action coordinates outside the legal box. actor_norm, critic_norm: of the weights.
+    sampled action coordinates outside the legal box. actor_norm, critic_norm: of the matrices,
+    without biases.
     dead_units_actor, dead_units_critic: the share of hidden units whose mean activity is at most
     0.025 of their layer's (Sokar et al. 2023). q_error: the mean of min Q(s, a) less the reward
     that followed and the critic's own view of what came after it, in scaled reward: positive where
@@ -52,8 +53,8 @@ def diagnose(
         "sigma_spread": jnp.mean(_sigma_spread(new)),
         "clipped_share": jnp.mean(jnp.abs(action) > limit),
         "q_error": losses.valid_mean(promised - found, batch.valid.astype(jnp.float32)),
-        "actor_norm": optax.tree.norm(after.actor),
-        "critic_norm": optax.tree.norm(after.critic),
+        "actor_norm": _matrix_norm(after.actor),
+        "critic_norm": _matrix_norm(after.critic),
         "dead_units_actor": dead_units(actor_seen),
         "dead_units_critic": dead_units(critic_seen),
     }
@@ -66,6 +67,12 @@ def dead_units(activations: list[Float[Array, "..."]]) -> Float[Array, ""]:
         activity = jnp.mean(jnp.abs(layer), tuple(range(layer.ndim - 1)))
         dead.append(activity <= DORMANT * jnp.mean(activity))
     return jnp.mean(jnp.concatenate(dead))
+
+
+def _matrix_norm(params: Params) -> Float[Array, ""]:
+    """The biases of a categorical critic are thousands from the start and would hide the rest."""
+    named = jax.tree_util.tree_leaves_with_path(params)
+    return optax.tree.norm([x for path, x in named if path[-1].key == "kernel"])
 
 
 def _apply(module: nn.Module, params, *inputs):
