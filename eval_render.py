@@ -8,9 +8,11 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import tyro
+
+from mjx_dm.config import ACTION_RULES
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Options:
     """Whole episodes to play."""
     seed: int = 1000
     """Episode i is reset with seed + i."""
-    action_rule: Literal["mean", "sample", "heaviest", "best_component", "best_of"] = "mean"
+    action_rule: str = "mean"
     """How the policy acts: the mixture's mean, a sample, the mean of the heaviest component, the
     component mean with the highest Q, or the best of 16 samples by Q."""
     out: Path | None = None
@@ -45,6 +47,9 @@ class Options:
             return f"--episodes must be at least 1, got {self.episodes}."
         if not 0 <= self.seed <= 2**32 - self.episodes:
             return f"--seed must lie in [0, 2^32 - episodes], got {self.seed}."
+        if self.action_rule not in ACTION_RULES:
+            rules = ", ".join(ACTION_RULES)
+            return f"--action-rule {self.action_rule} is unknown; choose from {rules}."
         if not self.run_dir.is_dir():
             return f"There is no run directory {self.run_dir}."
         checkpoints = self.run_dir / "checkpoints"

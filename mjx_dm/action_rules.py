@@ -7,13 +7,6 @@ from jaxtyping import Array, Float
 
 from mjx_dm.gmm import GMM
 
-RULES = {
-    "sample": "a sample",
-    "mean": "mixture mean",
-    "heaviest": "mean of the heaviest component",
-    "best_component": "component mean with the highest Q",
-    "best_of": "best of 16 samples by Q",
-}
 NEEDS_CRITIC = ("best_component", "best_of")
 CANDIDATES = 16
 
@@ -21,9 +14,9 @@ MinQ = Callable[[Float[Array, "B M A"]], Float[Array, "B M"]]
 
 
 def choose(rule: str, gmm: GMM, min_q: MinQ | None, key: Array) -> Float[Array, "B A"]:
-    """One action for each of the B states of `gmm`, not clipped; `key` is consumed by the rules
-    that sample, `min_q` called by those of NEEDS_CRITIC.
+    """One action for each of the B states of `gmm`, not clipped, by a rule of config.ACTION_RULES.
 
+    `key` is consumed by the rules that sample, `min_q` called by those of NEEDS_CRITIC.
     best_component is the published behaviour rule, heaviest that of the published test script.
     """
     if rule == "sample":

@@ -10,7 +10,13 @@ import tyro
 ENGINES = ("auto", "mujoco", "mjx", "warp")
 PHYSICS = ("v4", "fast")
 PROPOSALS = ("prior", "policy", "broad", "moved")
-ACTION_RULES = ("sample", "mean", "heaviest", "best_component", "best_of")
+ACTION_RULES = {
+    "sample": "a sample",
+    "mean": "mixture mean",
+    "heaviest": "mean of the heaviest component",
+    "best_component": "component mean with the highest Q",
+    "best_of": "best of 16 samples by Q",
+}
 CRITICS = ("categorical", "scalar")
 ACTIVATIONS = ("relu", "silu")
 
@@ -271,6 +277,12 @@ def validate(config: Config) -> Config:
         raise ConfigError(
             "--entropy-target needs samples of the policy: --proposal policy or moved."
         )
+    if learner.subtract_score and learner.proposal not in ("policy", "moved"):
+        raise ConfigError(
+            "--subtract-score holds for samples of the policy: --proposal policy or moved."
+        )
+    if learner.importance_correction and learner.proposal not in ("prior", "broad"):
+        raise ConfigError("--importance-correction needs --proposal prior or broad.")
     if learner.log_std_min >= learner.log_std_max or learner.value_min >= learner.value_max:
         raise ConfigError("--log-std-min and --value-min must lie below their -max.")
     return config
@@ -314,6 +326,8 @@ def _check_range(name: str, value: Any) -> None:
         raise ConfigError(f"{flag} {shown} must not be negative.")
     if name in ("discount", "polyak", "ess_target", "actor_average") and not 0 < value <= 1:
         raise ConfigError(f"{flag} {shown} must lie above 0 and at most at 1.")
+    if name == "broad_share" and not 0 < value < 1:
+        raise ConfigError(f"{flag} {shown} must lie between 0 and 1.")
     if name == "num_atoms" and value < 2:
         raise ConfigError(f"{flag} {shown} must be at least 2.")
 

@@ -28,7 +28,7 @@ class Policy(NamedTuple):
 
 
 def load_policy(run_dir: Path, rule: str = "mean") -> Policy:
-    """The policy of the newest intact checkpoint in `run_dir`, acting by one of action_rules.RULES.
+    """The policy of the newest intact checkpoint in `run_dir`; `rule` is of config.ACTION_RULES.
 
     Raises CheckpointError with one sentence if the run has none, its settings are unreadable, or
     the rule asks a critic that was not kept.
@@ -47,7 +47,7 @@ def load_policy(run_dir: Path, rule: str = "mean") -> Policy:
     act = make_act(
         settings.learner, learner["average_actor"], normalizer, rule, learner.get("critic")
     )
-    return Policy(act, step, f"{step:012d}", f"{action_rules.RULES[rule]}, clipped")
+    return Policy(act, step, f"{step:012d}", f"{config.ACTION_RULES[rule]}, clipped")
 
 
 def make_act(

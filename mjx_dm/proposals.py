@@ -38,13 +38,13 @@ def propose(
 
     prior: a ~ N(0, I). policy: a ~ pi, clipped to the box. broad: a ~ (1 - b) pi + b U(box), b =
     `config.broad_share`. moved: a ~ pi, carried up the gradient of S (see `losses.move`), each
-    counting alike. `soft_q` is S; no gradient flows out of here.
+    counting alike. `soft_q` is S. The caller holds `policy` and `soft_q` fixed.
     """
     drawn, log_source = _draw(config, policy, key)
     if config.proposal == "moved":
         slope = jax.grad(lambda a: jnp.sum(soft_q(a)))(drawn)
         actions = losses.move(policy, drawn, slope, config.move_kl)
-        return _fixed(Proposals(actions, jnp.zeros(drawn.shape[:2]), drawn))
+        return Proposals(actions, jnp.zeros(drawn.shape[:2]), drawn)
     # The score's noise can only be taken out where it is: at the samples as they were drawn.
     actions = drawn
     if config.bounded and config.proposal == "policy" and not config.subtract_score:
@@ -52,7 +52,7 @@ def propose(
     score = soft_q(actions)
     if config.importance_correction:
         score = score - temperature * log_source
-    return _fixed(Proposals(actions, score, drawn))
+    return Proposals(actions, score, drawn)
 
 
 def _draw(
@@ -80,7 +80,3 @@ def _draw(
 
 def _samples(policy: GMM, count: int, key: Array) -> Float[Array, "B M A"]:
     return jnp.moveaxis(policy.sample(key, (count,)), 0, 1)
-
-
-def _fixed(proposals: Proposals) -> Proposals:
-    return jax.tree.map(jax.lax.stop_gradient, proposals)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import eval_render
 from mjx_dm import action_rules
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.gmm import GMM
@@ -59,3 +60,8 @@ def test_a_sampled_policy_acts_alike_on_the_same_observation_whatever_is_beside_
 def test_a_rule_that_asks_a_missing_critic_is_refused():
     with pytest.raises(CheckpointError, match="best_of asks the critic.* use mean, sample"):
         load_policy(COMMITTED, "best_of")
+
+
+def test_an_unknown_rule_gets_one_sentence(capsys):
+    assert eval_render.main([str(COMMITTED), "--action-rule", "boldest"]) == 2
+    assert "--action-rule boldest is unknown; choose from sample, mean" in capsys.readouterr().err

@@ -34,6 +34,11 @@ def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
         (["--replay-size", "64"], "--replay-size 64"),
         (["--random-steps", "1"], "--random-steps 1"),
         (["--actor-batch-size", "512"], "--actor-batch-size 512"),
+        (["--proposal", "sideways"], "--proposal sideways"),
+        (["--proposal", "broad", "--broad-share", "1"], "--broad-share 1"),
+        (["--proposal", "prior", "--subtract-score"], "--subtract-score holds for samples"),
+        (["--importance-correction"], "--importance-correction needs --proposal prior or broad"),
+        (["--kl-target", "0.1"], "--ess-target and --kl-target"),
         (["--resume", "--run-dir", "nowhere"], "nowhere"),
     ],
 )

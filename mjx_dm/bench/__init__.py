@@ -4,7 +4,7 @@
     cases      what one compiled program does, and how much of it
     measure    the rounds, and what share of its parts' rate the whole loop reaches
     report     the file
-    table, plot, compare   what people see of it
+    table, plot            what people see of it
     profile    a trace of a few steps
 
 All cases of a world count are compiled first (timed apart). One round that nobody looks at warms
