@@ -40,18 +40,20 @@ class LearnerConfig:
     """Transitions per update."""
     actor_batch_size: int = 128
     """States of the batch that the policy is fitted on."""
-    discount: float = 0.99
+    discount: float = 0.98
     num_steps: int = 1
     """Steps of reward in the TD target before it bootstraps."""
     polyak: float = 0.05
     """Step of the target critic towards the critic: target <- (1-polyak) target + polyak critic."""
     polyak_every: int = 1
     """Updates between two target steps."""
-    actor_average: float = 0.005
+    actor_average: float = 5e-4
     """Step of the policy that is scored towards the one that learns; 1 scores the latter."""
-    actor_lr: float = 6e-4
+    actor_lr: float = 3e-4
     critic_lr: float = 6e-4
     max_grad_norm: float = 10.0
+    weight_decay: float = 0.0
+    """Share of every weight that an update takes away, in learning rates (AdamW)."""
     actor_widths: tuple[int, ...] = (256, 256, 256)
     critic_widths: tuple[int, ...] = (256, 256)
     activation: str = "silu"
@@ -165,7 +167,7 @@ PRESETS: dict[str, Config] = {
         updates_per_step=16,
         random_steps=50_000,
         chunk_iterations=50,
-        eval_every=2_000_000,
+        eval_every=5_000_000,
     ),
     "published": Config(
         preset="published",
@@ -176,6 +178,7 @@ PRESETS: dict[str, Config] = {
         learner=LearnerConfig(
             batch_size=512,
             actor_batch_size=512,
+            discount=0.99,
             polyak=0.005,
             polyak_every=50,
             actor_average=1.0,
@@ -311,7 +314,9 @@ _POSITIVE = {
     "num_steps", "move_kl", "alpha_step", "temperature", "std_target", "kl_target", "reward_scale",
     "actor_widths", "critic_widths",
 }  # fmt: skip
-_NOT_NEGATIVE = {"seed", "eval_every", "alpha", "log_std_bonus", "random_steps"}
+_NOT_NEGATIVE = {
+    "seed", "eval_every", "alpha", "log_std_bonus", "random_steps", "weight_decay",
+}  # fmt: skip
 
 
 def _check_range(name: str, value: Any) -> None:

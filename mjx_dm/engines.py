@@ -202,7 +202,12 @@ class MjxEngine:
         self._kinematics_data = mjx.make_data(self._kinematics)
         if impl == "warp":
             self._model = mjx.put_model(model, impl="warp").tree_replace(
-                {"opt._impl.run_rne_postconstraint": True}
+                {
+                    "opt._impl.run_rne_postconstraint": True,
+                    # Warp's own warnings would print a line a world and solve; `step` reads the
+                    # mask that they print from.
+                    "opt._impl.warn_overflow": 0,
+                }
             )
             self._data = mjx.make_data(
                 model,

@@ -81,8 +81,8 @@ def make_learner(config: LearnerConfig) -> Learner:
     """The learner that `config` describes; `published` and our own differ by settings alone."""
     policy = networks.Policy(config)
     critic = networks.twin_critic(config)
-    actor_optimizer = _optimizer(config.actor_lr, config.max_grad_norm)
-    critic_optimizer = _optimizer(config.critic_lr, config.max_grad_norm)
+    actor_optimizer = _optimizer(config, config.actor_lr)
+    critic_optimizer = _optimizer(config, config.critic_lr)
     support = networks.support(config)
 
     def init(key: Array) -> LearnerState:
@@ -197,7 +197,9 @@ def make_learner(config: LearnerConfig) -> Learner:
                 state.critic, state, batch, bootstrap_key
             )
             grads = _gradient(grads)
-            steps, critic_opt = critic_optimizer.update(grads, vectors.critic_optimizer)
+            steps, critic_opt = critic_optimizer.update(
+                grads, vectors.critic_optimizer, vectors.critic
+            )
             vectors = vectors._replace(
                 critic=optax.apply_updates(vectors.critic, steps), critic_optimizer=critic_opt
             )
@@ -207,7 +209,9 @@ def make_learner(config: LearnerConfig) -> Learner:
                 state.actor, state, batch.obs[: config.actor_batch_size], proposal_key
             )
             actor_grads = _gradient(actor_grads)
-            steps, actor_opt = actor_optimizer.update(actor_grads, vectors.actor_optimizer)
+            steps, actor_opt = actor_optimizer.update(
+                actor_grads, vectors.actor_optimizer, vectors.actor
+            )
             actor = optax.apply_updates(vectors.actor, steps)
 
         updates = state.updates + 1
@@ -316,5 +320,8 @@ def _as_vectors(state: LearnerState) -> tuple[LearnerState, AsTrees]:
     ), as_trees
 
 
-def _optimizer(learning_rate: float, max_grad_norm: float) -> optax.GradientTransformation:
-    return optax.chain(optax.clip_by_global_norm(max_grad_norm), optax.adam(learning_rate))
+def _optimizer(config: LearnerConfig, learning_rate: float) -> optax.GradientTransformation:
+    return optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm),
+        optax.adamw(learning_rate, weight_decay=config.weight_decay),
+    )

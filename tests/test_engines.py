@@ -174,3 +174,18 @@ def test_mjx_turns_the_contact_frame_of_a_capsule_within_30_degrees_of_upright(t
     theirs = data.contact.frame[np.argmin(data.contact.dist)].reshape(3, 3)
     error = np.abs(np.asarray(ours._impl.contact.frame[lower]) - theirs).max()
     assert (error < 1e-5) == alike
+
+
+@pytest.mark.slow
+@pytest.mark.gpu
+def test_warp_keeps_its_warnings_to_itself(capfd):
+    """A solver that stops at its limit is no news; 4096 worlds once printed 24 MB of it."""
+    pytest.importorskip("warp")
+    with jax.numpy_rank_promotion("allow"):
+        env = make_env(2, engine="warp", physics="fast")
+        state = jax.jit(env.reset)(jax.random.key(0))
+        step = jax.jit(env.step)
+        for _ in range(20):
+            state = step(state, jnp.full((2, 17), ACTION_LIMIT))
+    jax.block_until_ready(state)
+    assert "iterations limit" not in capfd.readouterr().out

@@ -1,0 +1,231 @@
+"""Trains many learners at once on one device, alike in shape and different in settings.
+
+  python -m mjx_dm.population --out OUT.json --vary actor_lr=6e-4,1.5e-4 polyak=0.05,0.01
+
+Up to four settings are tried in all combinations; of more, every one is tried at both values in a
+resolution IV design of 16 learners (Box and Hunter 1961): main effects are means of 8 learners
+against 8, free of the interactions of two settings. A vmapped launch costs a GPU little more than
+one learner's, since small kernels leave it idle. Scored on the device, with the physics that it
+trains on: whole first episodes of the mixture's mean under the averaged weights, one a world.
+"""
+
+import dataclasses
+import itertools
+import json
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+from mjx_dm import envs, networks, training
+from mjx_dm.bench import report
+from mjx_dm.config import PRESETS, Config, ConfigError, validate
+from mjx_dm.engines import Engine, choose_engine, make_engine
+from mjx_dm.gmm import GMM
+from mjx_dm.humanoid import ACTION_LIMIT, EPISODE_STEPS
+from mjx_dm.learner import to_env_action
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train a population and write its scores."""
+
+    out: Path
+    """JSON, written anew after every round."""
+    vary: tuple[str, ...] = ()
+    """NAME=A,B, up to eight times: two values of a setting of the learner."""
+    round_env_steps: int = 1_000_000
+    """Each learner's environment steps between two scores."""
+    config: Annotated[Config, tyro.conf.arg(name="")] = PRESETS["gpu"]
+
+
+# Numbers that no shape and no branch of the learner's program depends on.
+VARIED = (
+    "actor_average", "actor_lr", "alpha_step", "critic_lr", "discount", "ess_target",
+    "max_grad_norm", "move_kl", "polyak", "reward_scale", "std_target", "weight_decay",
+)  # fmt: skip
+
+# Generators of the fifth to the eighth setting in terms of the first four.
+_GENERATORS = ((1, 2, 3), (0, 2, 3), (0, 1, 2), (0, 1, 3))
+
+
+def design(count: int) -> list[tuple[int, ...]]:
+    """Which value, 0 or 1, every learner takes of each of `count` settings, at most 8."""
+    basis = itertools.product((0, 1), repeat=min(count, 4))
+    extra = _GENERATORS[: max(count - 4, 0)]
+    return [b + tuple(sum(b[i] for i in g) % 2 for g in extra) for b in basis]
+
+
+class Pooled:
+    """An engine for one learner's worlds, whose steps under vmap are one step of all worlds."""
+
+    def __init__(self, one: Engine, whole: Engine):
+        self.name = one.name
+        self.start = _pool(one.start, whole.start)
+        self.step = _pool(one.step, whole.step)
+
+
+def _pool(one: Any, whole: Any) -> Any:
+    pooled = jax.custom_batching.custom_vmap(one)
+
+    @pooled.def_vmap
+    def _rule(axis_size, in_batched, *args):
+        def join(x, batched):
+            x = x if batched else jnp.broadcast_to(x, (axis_size, *x.shape))
+            return x.reshape(-1, *x.shape[2:])
+
+        out = whole(*jax.tree.map(join, args, tuple(in_batched)))
+        out = jax.tree.map(lambda x: x.reshape(axis_size, -1, *x.shape[1:]), out)
+        return out, jax.tree.map(lambda _: True, out)
+
+    return pooled
+
+
+def population(options: Options) -> tuple[list[dict[str, float]], dict[str, jax.Array]]:
+    """Every learner's settings, and the same stacked by name.
+
+    Raises ConfigError where --vary is not understood or a value is out of its setting's range.
+    """
+    values: dict[str, list[float]] = {}
+    for item in options.vary:
+        name, _, given = item.partition("=")
+        try:
+            values[name] = [float(x) for x in given.split(",")]
+        except ValueError:
+            values[name] = []
+        if len(values[name]) != 2 or name not in VARIED:
+            raise ConfigError(
+                f"--vary {item} is not understood; give NAME=A,B of one of {', '.join(VARIED)}."
+            )
+    if not 0 < len(values) <= 8:
+        raise ConfigError(f"--vary takes 1 to 8 settings, not {len(values)}.")
+    rows = [
+        {name: values[name][i] for name, i in zip(values, chosen, strict=True)}
+        for chosen in design(len(values))
+    ]
+    for row in rows:
+        validate(with_settings(options.config, row))
+    return rows, {name: jnp.asarray([row[name] for row in rows]) for name in values}
+
+
+def with_settings(config: Config, settings: dict[str, Any]) -> Config:
+    """`config` with these settings of the learner, which may be traced."""
+    return dataclasses.replace(config, learner=dataclasses.replace(config.learner, **settings))
+
+
+def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> tuple[Any, Any, Any]:
+    """init(keys) -> state, advance(state) -> (state, metrics) and score(learner, normalizer, keys)
+    -> (returns, lengths), each with a leading axis of learners."""
+    env = envs.HumanoidEnv(engine, config.num_envs)
+
+    def init(keys: jax.Array) -> Any:
+        def one(settings, key):
+            return training.init(with_settings(config, settings), env, key)
+
+        return jax.vmap(one)(stacked, keys)
+
+    def advance(state: Any) -> Any:
+        def one(settings, state):
+            return training.make_chunk(with_settings(config, settings), env)(state)
+
+        return jax.vmap(one)(stacked, state)
+
+    def score(learner: Any, normalizer: Any, keys: jax.Array) -> Any:
+        policy, n = networks.Policy(config.learner), config.num_envs
+
+        def one(actor, normalizer, key):
+            def step(carry, _):
+                state, total, alive, length = carry
+                gmm = cast(GMM, policy.apply(actor, networks.normalize(normalizer, state.obs)))
+                action = to_env_action(config.learner, gmm.mean())
+                state = env.step(state, jnp.clip(action, -ACTION_LIMIT, ACTION_LIMIT))
+                total = total + jnp.where(alive, state.reward, 0.0)
+                length = length + alive
+                alive = alive & ~state.terminated & ~state.truncated
+                return (state, total, alive, length), None
+
+            start = (env.reset(key), jnp.zeros(n), jnp.ones(n, bool), jnp.zeros(n, jnp.int32))
+            (_, total, _, length), _ = jax.lax.scan(step, start, length=EPISODE_STEPS)
+            return total, length
+
+        return jax.vmap(one)(learner.average_actor, normalizer, keys)
+
+    return jax.jit(init), jax.jit(advance, donate_argnums=0), jax.jit(score)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = tyro.cli(Options, args=arguments, prog="python -m mjx_dm.population")
+    config = options.config
+    try:
+        rows, stacked = population(options)
+    except ConfigError as error:
+        print(f"mjx_dm.population: {error}", file=sys.stderr)
+        return 2
+    size = len(rows)
+    name, _ = choose_engine(config.engine)
+    engines = (make_engine(name, config.physics, config.num_envs * n) for n in (1, size))
+    init, advance, score = programs(config, stacked, Pooled(*engines))
+    keys = jax.random.split(jax.random.key(config.seed), size)
+    shapes = jax.eval_shape(init, keys)
+    begun = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        lowered = advance.lower(shapes), score.lower(shapes.learner, shapes.normalizer, keys)
+        chunk, judge = pool.map(lambda program: program.compile(), lowered)
+    print(f"{size} learners compiled in {time.monotonic() - begun:.0f} s", flush=True)
+    state = init(keys)
+    launches = max(1, options.round_env_steps // (config.num_envs * config.chunk_iterations))
+    found: dict[str, Any] = {
+        "machine": report.machine(),
+        "settings": dataclasses.asdict(config),
+        "learners": rows,
+        "rounds": [],
+    }
+    begun, trained = time.monotonic(), 0.0
+    while time.monotonic() - begun < 60 * (config.minutes or np.inf):
+        start = time.monotonic()
+        for _ in range(launches):
+            state, metrics = chunk(state)
+        metrics = jax.device_get(jax.block_until_ready(metrics))
+        trained += time.monotonic() - start
+        returns, lengths = jax.device_get(judge(state.learner, state.normalizer, keys))
+        steps = int(state.iteration[0]) * config.num_envs
+        found["rounds"].append(
+            {
+                "env_steps": steps,
+                "updates": int(state.learner.updates[0]),
+                "train_seconds": trained,
+                "return": returns.mean(1).tolist(),
+                "return_std": returns.std(1).tolist(),
+                "length": lengths.mean(1).tolist(),
+                "metrics": {k: np.asarray(v).tolist() for k, v in metrics.items()},
+            }
+        )
+        options.out.write_text(json.dumps(found))
+        shown = " ".join(f"{x:.0f}" for x in returns.mean(1))
+        print(f"{trained:.0f} s of training, {steps:,} steps each: {shown}", flush=True)
+    summary(found)
+    return 0
+
+
+def summary(found: dict[str, Any]) -> None:
+    """Every learner's returns, and what each setting changed, over the last third of the rounds."""
+    table = np.asarray([r["return"] for r in found["rounds"]])
+    last = table[-max(1, len(table) // 3) :].mean(0)
+    for i in np.argsort(-last):
+        print(f"{last[i]:8.0f}  best {table[:, i].max():6.0f}  {found['learners'][i]}")
+    for name in found["learners"][0]:
+        values = np.asarray([row[name] for row in found["learners"]])
+        first, second = dict.fromkeys(values.tolist())
+        change = last[values == second].mean() - last[values == first].mean()
+        print(f"{name} {first:g} -> {second:g}: {change:+.0f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
