@@ -18,10 +18,12 @@ class EnvState(NamedTuple):
 
     `obs` is what the next action is chosen from, after any auto-reset. `final_obs` is what the
     step itself led to. `valid` is False where a world broke in this step: it was reset, and
-    neither its reward nor its successor means anything. `last_return` and `last_length` belong
-    to the newest episode that each world has finished (NaN and 0 before the first), so that an
-    average over worlds does not favour short episodes. `episode_step` counts towards the time
-    limit, `episode_length` the steps really taken: they differ after a staggered start.
+    neither its reward nor its successor means anything; `failed` is True where the engine itself
+    said so (Warp ran out of room for contacts, or C met a bad state). `last_return` and
+    `last_length` belong to the newest episode that each world has finished (NaN and 0 before the
+    first), so that an average over worlds does not favour short episodes. `episode_step` counts
+    towards the time limit, `episode_length` the steps really taken: they differ after a staggered
+    start.
     """
 
     physics: PhysicsState
@@ -31,6 +33,7 @@ class EnvState(NamedTuple):
     truncated: Bool[Array, "N"]
     final_obs: Float[Array, "N 376"]
     valid: Bool[Array, "N"]
+    failed: Bool[Array, "N"]
     episode_step: Int[Array, "N"]
     episode_length: Int[Array, "N"]
     episode_return: Float[Array, "N"]
@@ -80,6 +83,7 @@ class HumanoidEnv:
             # A buffer of its own: the state is donated, and no buffer may be donated twice.
             final_obs=obs + 0.0,
             valid=jnp.ones(n, jnp.bool_),
+            failed=jnp.zeros(n, jnp.bool_),
             episode_step=first if stagger else jnp.zeros(n, jnp.int32),
             episode_length=jnp.zeros(n, jnp.int32),
             episode_return=jnp.zeros(n),
@@ -122,6 +126,7 @@ class HumanoidEnv:
             truncated=truncated,
             final_obs=_where(valid, final_obs, fresh_obs),
             valid=valid,
+            failed=failed,
             episode_step=jnp.where(done, 0, episode_step),
             episode_length=jnp.where(done, 0, episode_length),
             episode_return=jnp.where(done, 0.0, episode_return),
@@ -145,6 +150,7 @@ class HumanoidEnv:
             terminated=jnp.zeros_like(state.terminated),
             truncated=jnp.zeros_like(state.truncated),
             valid=jnp.ones_like(state.valid),
+            failed=jnp.zeros_like(state.failed),
             episode_step=jnp.zeros_like(state.episode_step),
             episode_length=jnp.zeros_like(state.episode_length),
             episode_return=jnp.zeros_like(state.episode_return),

@@ -215,16 +215,24 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def summary(found: dict[str, Any]) -> None:
-    """Every learner's returns, and what each setting changed, over the last third of the rounds."""
+    """Every learner's returns over the later half of the rounds, and what each setting changed.
+
+    The standard error is that of a fit by main effects alone, from what it leaves unexplained.
+    """
     table = np.asarray([r["return"] for r in found["rounds"]])
-    last = table[-max(1, len(table) // 3) :].mean(0)
-    for i in np.argsort(-last):
-        print(f"{last[i]:8.0f}  best {table[:, i].max():6.0f}  {found['learners'][i]}")
-    for name in found["learners"][0]:
-        values = np.asarray([row[name] for row in found["learners"]])
-        first, second = dict.fromkeys(values.tolist())
-        change = last[values == second].mean() - last[values == first].mean()
-        print(f"{name} {first:g} -> {second:g}: {change:+.0f}")
+    late = table[len(table) // 2 :].mean(0)
+    for i in np.argsort(-late):
+        print(f"{late[i]:8.0f}  last {table[-1, i]:6.0f}  {found['learners'][i]}")
+    names = list(found["learners"][0])
+    signs = 2.0 * np.asarray(design(len(names))) - 1.0
+    model = np.column_stack([np.ones(len(late)), signs])
+    effects = 2.0 * (model.T @ late / len(late))[1:]
+    spare = len(late) - model.shape[1]
+    unexplained = late - model @ (model.T @ late) / len(late)
+    error = 2.0 * np.sqrt(np.sum(unexplained**2) / spare / len(late)) if spare else np.nan
+    for name, effect in zip(names, effects, strict=True):
+        first, second = dict.fromkeys(row[name] for row in found["learners"])
+        print(f"{name} {first:g} -> {second:g}: {effect:+.0f} (standard error {error:.0f})")
 
 
 if __name__ == "__main__":

@@ -118,7 +118,8 @@ class _Run:
             )
             if values["quarantined"] and not self.told_of_quarantine:
                 self.told_of_quarantine = True
-                self.progress.say(_about_quarantine(self.engine, int(values["quarantined"])))
+                counts = (int(values[name]) for name in ("quarantined", "engine_failed"))
+                self.progress.say(_about_quarantine(self.engine, *counts))
             if not _all_finite(state.learner):
                 raise FloatingPointError(
                     f"The learner's weights are not finite after {env_steps} environment steps; "
@@ -216,16 +217,19 @@ class _Run:
         return result
 
 
-def _about_quarantine(engine: str, count: int) -> str:
-    cause = "their state was not finite or moved faster than MAX_SPEED in mjx_dm/envs.py"
-    if engine == "warp":
-        cause += (
-            ", or Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD or "
-            "WARP_ROWS_PER_WORLD in mjx_dm/engines.py"
+def _about_quarantine(engine: str, quarantined: int, failed: int) -> str:
+    if failed and engine == "warp":
+        cause = (
+            f"in {failed} of them Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD "
+            "or WARP_ROWS_PER_WORLD in mjx_dm/engines.py"
         )
+    elif failed:
+        cause = f"in {failed} of them MuJoCo met a state that is not finite"
+    else:
+        cause = "their state was not finite or moved faster than MAX_SPEED in mjx_dm/envs.py"
     return (
-        f"{count} worlds were reset and their steps left out of the replay: {cause}. "
-        "The count is quarantined in metrics.jsonl."
+        f"{quarantined} worlds were reset and their steps left out of the replay; {cause}. The "
+        "counts are quarantined and engine_failed in metrics.jsonl."
     )
 
 

@@ -62,6 +62,8 @@ def make_chunk(
 
     To be jitted with its argument donated. Metrics are means over the iterations that learned
     (NaN if none did), the newest episode of every world, and what `diagnose` tells of the launch.
+    `quarantined` counts the steps of worlds that were reset, `engine_failed` those of them of which
+    the engine said so itself.
     """
     learner = make_learner(config.learner)
 
@@ -101,16 +103,19 @@ def make_chunk(
             key=key,
             iteration=state.iteration + 1,
             learn_from=state.learn_from,
-        ), metrics | {"quarantined": jnp.sum(~env_state.valid).astype(jnp.float32)}
+        ), metrics | {
+            "quarantined": jnp.sum(~env_state.valid).astype(jnp.float32),
+            "engine_failed": jnp.sum(env_state.failed).astype(jnp.float32),
+        }
 
     def chunk(state: TrainState) -> tuple[TrainState, Metrics]:
         before = state.learner
         state, metrics = jax.lax.scan(iterate, state, length=config.chunk_iterations)
         metrics |= _diagnose(config, before, state)
-        quarantined = jnp.sum(metrics.pop("quarantined"))
+        sums = {name: jnp.sum(metrics.pop(name)) for name in ("quarantined", "engine_failed")}
         env_state = state.env
         return state, jax.tree.map(jnp.nanmean, metrics) | {
-            "quarantined": quarantined,
+            **sums,
             "episode_return": jnp.nanmean(env_state.last_return),
             "episode_length": jnp.nanmean(
                 jnp.where(env_state.last_length > 0, env_state.last_length, jnp.nan)

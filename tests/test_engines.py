@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mujoco import mjx
 
-from mjx_dm import parity
+from mjx_dm import engines, parity
 from mjx_dm.envs import make_env
 from mjx_dm.humanoid import ACTION_LIMIT, EPISODE_STEPS
 
@@ -189,3 +189,21 @@ def test_warp_keeps_its_warnings_to_itself(capfd):
             state = step(state, jnp.full((2, 17), ACTION_LIMIT))
     jax.block_until_ready(state)
     assert "iterations limit" not in capfd.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.gpu
+def test_warp_says_which_world_ran_out_of_room(monkeypatch):
+    """One world lies on the floor and needs more rows than there are, the other flies."""
+    pytest.importorskip("warp")
+    monkeypatch.setattr(engines, "WARP_ROWS_PER_WORLD", 8)
+    qpos = np.stack(
+        [parity.make_state(kind, np.random.default_rng(0))[0] for kind in ("lying",) * 2]
+    )
+    qpos[1, 2] = 1.9
+    with jax.numpy_rank_promotion("allow"):
+        env = make_env(2, engine="warp", physics="fast")
+        state = env.set_state(env.reset(jax.random.key(0)), qpos, np.zeros((2, 23)))
+        state = jax.jit(env.step)(state, jnp.zeros((2, 17)))
+    assert state.failed.tolist() == [True, False]
+    assert state.valid.tolist() == [False, True]

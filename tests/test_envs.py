@@ -228,6 +228,7 @@ def test_a_world_that_breaks_is_marked_and_begun_anew(worlds, start):
     after = worlds.step(with_nan_state(start, BROKEN), action_of())
     assert np.flatnonzero(~after.valid).tolist() == [BROKEN]
     assert after.truncated[BROKEN] and not after.terminated[BROKEN]
+    assert np.flatnonzero(after.failed).tolist() == [BROKEN], "MuJoCo itself sees a NaN"
     assert after.reward[BROKEN] == 0.0 and after.episode_step[BROKEN] == 0
     # The broken episode is no finished one.
     assert np.isnan(after.last_return[BROKEN])
@@ -245,7 +246,7 @@ def test_a_world_that_explodes_is_quarantined(worlds, start):
     _, _, failed = worlds.physics_step(state.physics, action_of())
     assert not failed.any(), "the engine should see nothing wrong"
     after = worlds.step(state, action_of())
-    assert np.flatnonzero(~after.valid).tolist() == [BROKEN]
+    assert np.flatnonzero(~after.valid).tolist() == [BROKEN] and not after.failed.any()
     assert np.abs(after.physics.qvel).max() < 1000
 
 

@@ -75,3 +75,15 @@ def test_two_learners_are_trained_and_scored(tmp_path):
     assert found["env_steps"] == 16 and found["updates"] > 0
     assert all(0 < x <= 1000 for x in found["length"]) and len(found["return"]) == 2
     assert "actor_lr 0.01 -> 0.0001" in done.stdout
+
+
+def test_the_summary_tells_effects_from_noise(capsys):
+    """Returns made of two known effects and none of the others."""
+    names = ["actor_lr", "polyak", "discount", "std_target", "critic_lr"]
+    rows = [dict(zip(names, map(float, row), strict=True)) for row in population.design(5)]
+    returns = [1000.0 + 300.0 * row["polyak"] - 50.0 * row["critic_lr"] for row in rows]
+    population.summary({"learners": rows, "rounds": [{"return": [0.0] * 16}, {"return": returns}]})
+    told = capsys.readouterr().out.splitlines()[-5:]
+    changes = [line.split(": ")[1].split(" ")[0] for line in told]
+    assert [float(x) for x in changes] == [0.0, 300.0, 0.0, 0.0, -50.0]
+    assert all("(standard error 0)" in line for line in told)

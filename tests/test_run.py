@@ -15,6 +15,7 @@ import pytest
 
 import eval_render
 import train
+from mjx_dm import run as runs
 from mjx_dm.checkpoint import restore_arrays
 from mjx_dm.metrics import read_metrics
 
@@ -103,3 +104,20 @@ def test_evaluating_what_is_not_a_run_gets_one_sentence(tmp_path, capsys):
     assert eval_render.main([str(tmp_path / "nothing")]) == 2
     said = capsys.readouterr().err.strip()
     assert "nothing" in said and said.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("engine", "failed", "cause"),
+    [
+        (
+            "warp",
+            2,
+            "in 2 of them Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD",
+        ),
+        ("warp", 0, "faster than MAX_SPEED"),
+        ("mujoco", 2, "in 2 of them MuJoCo met a state that is not finite"),
+    ],
+)
+def test_the_first_quarantine_is_told_with_its_cause(engine, failed, cause):
+    told = runs._about_quarantine(engine, 3, failed)
+    assert told.startswith("3 worlds were reset") and cause in told
