@@ -3,7 +3,6 @@
 python eval_render.py runs/demo --episodes 20
 """
 
-import json
 import os
 import sys
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import tyro
 
 from mjx_dm.config import ACTION_RULES
+from mjx_dm.files import write_json
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
         "env_steps": int(policy.env_steps),
         "action_rule": policy.action_rule,
     }
-    _write_json(options.score_dir / "eval.json", report)
+    write_json(options.score_dir / "eval.json", report)
     _print_table(report, options.score_dir / "eval.json")
     if options.video:
         median = evaluation.median_episode
@@ -118,13 +118,6 @@ def _film(qpos: list[Any], path: Path) -> None:
     print(f"Video of the median episode: {path}")
     if render.find_gl() is None:
         print(f"It was drawn without OpenGL. {render.gl_advice()}")
-
-
-def _write_json(path: Path, report: dict[str, Any]) -> None:
-    """The file is either the old one or all of the new one."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-    os.replace(unfinished, path)
 
 
 def _print_table(report: dict[str, Any], path: Path) -> None:

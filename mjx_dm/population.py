@@ -11,7 +11,6 @@ trains on: whole first episodes of the mixture's mean under the averaged weights
 
 import dataclasses
 import itertools
-import json
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from mjx_dm import envs, networks, training
 from mjx_dm.bench import report
 from mjx_dm.config import PRESETS, Config, ConfigError, validate
 from mjx_dm.engines import Engine, choose_engine, make_engine
+from mjx_dm.files import write_json
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT, EPISODE_STEPS
 from mjx_dm.learner import to_env_action
@@ -207,7 +207,7 @@ def main(arguments: list[str] | None = None) -> int:
                 "metrics": {k: np.asarray(v).tolist() for k, v in metrics.items()},
             }
         )
-        options.out.write_text(json.dumps(found))
+        write_json(options.out, found)
         shown = " ".join(f"{x:.0f}" for x in returns.mean(1))
         print(f"{trained:.0f} s of training, {steps:,} steps each: {shown}", flush=True)
     summary(found)

@@ -1,9 +1,7 @@
 """The host loop: launches the program, logs, saves, evaluates, and watches for signals."""
 
 import dataclasses
-import json
 import math
-import os
 import signal
 import threading
 import time
@@ -21,6 +19,7 @@ from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import choose_engine, make_engine
 from mjx_dm.evaluate import Evaluation, evaluate
+from mjx_dm.files import write_json
 from mjx_dm.metrics import MetricsWriter
 from mjx_dm.policy import make_act
 from mjx_dm.progress import Progress
@@ -80,7 +79,7 @@ class _Run:
                 state = self._restore(state)
             else:
                 chosen = dataclasses.replace(c, engine=self.engine)
-                _write_json(self.directory / "config.json", configs.to_json(chosen))
+                write_json(self.directory / "config.json", configs.to_json(chosen))
             resumed_at = _env_steps(c, state) if c.resume else False
             with (
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
@@ -276,12 +275,6 @@ def _stop_on_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(value, indent=2) + "\n")
-    os.replace(unfinished, path)
 
 
 __all__ = ["CheckpointError", "train"]

@@ -14,6 +14,7 @@ from mjx_dm.bench.__main__ import main
 from mjx_dm.bench.cases import Case
 from mjx_dm.bench.measure import Ask, plan
 from mjx_dm.bench.options import PARTS, QUICK, Options, problem
+from mjx_dm.files import write_json
 
 TINY = ("--preset", "smoke", "--num-envs", "4", "--steps", "2", "--seconds", "0.001")
 ROUNDS = 3
@@ -249,7 +250,7 @@ def test_comparing_gives_ratios_and_says_what_differs(measured, tmp_path, capsys
     faster["cases"] = faster["cases"][:2]
     faster["machine"]["versions"]["jax"] = "99.0"
     faster["options"]["steps"] = 7
-    report.write(tmp_path / "b.json", faster)
+    write_json(tmp_path / "b.json", faster)
     assert main(["--compare", str(folder / "deep" / "a.json"), str(tmp_path / "b.json")]) == 0
     said = capsys.readouterr().out
     assert said.count("3.00") == 2, "a ratio for each case that both have"
@@ -259,15 +260,15 @@ def test_comparing_gives_ratios_and_says_what_differs(measured, tmp_path, capsys
 
 def test_reports_without_a_common_case_are_refused(measured, tmp_path, capsys):
     content, folder = measured
-    report.write(tmp_path / "b.json", content | {"cases": []})
+    write_json(tmp_path / "b.json", content | {"cases": []})
     assert main(["--compare", str(folder / "deep" / "a.json"), str(tmp_path / "b.json")]) == 2
     assert "no case in common" in capsys.readouterr().err
 
 
 def test_a_reader_never_finds_half_a_file(tmp_path):
     path, content = tmp_path / "a.json", {"cases": list(range(20_000))}
-    report.write(path, content)
-    writer = threading.Thread(target=lambda: [report.write(path, content) for _ in range(5)])
+    write_json(path, content)
+    writer = threading.Thread(target=lambda: [write_json(path, content) for _ in range(5)])
     writer.start()
     while writer.is_alive():
         assert json.loads(path.read_text()) == content

@@ -12,6 +12,7 @@ from mjx_dm.bench.cases import Case
 from mjx_dm.bench.measure import Ask, Failure
 from mjx_dm.bench.options import QUICK, Options, problem
 from mjx_dm.config import ConfigError
+from mjx_dm.files import write_json
 
 # As wide as the table, where no terminal says how wide it is.
 _WIDTH = 160
@@ -60,14 +61,14 @@ def _measure(console: Console, options: Options, groups: list[list[Ask]]) -> int
                         console.print(*step, soft_wrap=True)
                     if options.json and seen:
                         found = report.report(options, machine, seen, failures)
-                        report.write(options.json, found)
+                        write_json(options.json, found)
         except KeyboardInterrupt:
             failures.append(Failure("the rest", "stopped by a signal"))
     found = report.report(options, machine, seen, failures)
     console.print(table.figures(found, console.width))
     for failure in failures:
         console.print(f"failed: {failure.name}: {failure.reason}", soft_wrap=True, markup=False)
-    for path, write in ((options.json, report.write), (options.plot, plot.draw)):
+    for path, write in ((options.json, write_json), (options.plot, plot.draw)):
         if path:
             write(path, found)
             console.print(f"wrote {path}", soft_wrap=True, markup=False)

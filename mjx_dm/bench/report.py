@@ -55,15 +55,8 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": median, "q1": q1, "q3": q3, "min": least, "max": greatest}
 
 
-def write(path: Path, content: dict[str, Any]) -> None:
-    """Replaces `path` at once, so that whoever reads it finds a whole file."""
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(content, indent=1) + "\n")
-    os.replace(unfinished, path)
-
-
 def read(path: Path) -> dict[str, Any]:
-    """A report that `write` wrote. Raises ConfigError with one sentence if it is none."""
+    """A report that the bench wrote. Raises ConfigError with one sentence if it is none."""
     try:
         content = json.loads(path.read_text())
         rows = content["cases"]
