@@ -17,6 +17,8 @@ stages=("${@:-correctness}")
 python=${PYTHON:-python3}
 mkdir -p "$out"
 cd "$(dirname "$0")/.."
+# A stage that is run again, or after another with the same programs, finds them compiled.
+export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-${TMPDIR:-/tmp}/mjx_dm_compiled}
 export PYTHONUNBUFFERED=1 XLA_PYTHON_CLIENT_PREALLOCATE=${XLA_PYTHON_CLIENT_PREALLOCATE:-false}
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader >"$out/gpu.txt" 2>&1
 

@@ -127,7 +127,7 @@ class Config:
     """What simulates: mujoco (C, CPU), mjx (any device), warp (NVIDIA) or auto."""
     physics: str = "fast"
     """v4 is Gymnasium's own integrator and solver; fast is Euler with Newton."""
-    num_envs: int = 64
+    num_envs: int = 32
     random_steps: int = 10_000
     """Environment steps with uniform random actions before the first update."""
     updates_per_step: int = 1
@@ -155,7 +155,7 @@ class Config:
         return Path(self.run_dir or f"runs/{self.preset}")
 
 
-_CPU = Config(preset="cpu", env_steps=10_000_000, eval_every=500_000)
+_CPU = Config(preset="cpu", env_steps=10_000_000, eval_every=250_000)
 
 PRESETS: dict[str, Config] = {
     "cpu": _CPU,

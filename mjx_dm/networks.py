@@ -101,14 +101,11 @@ def init_normalizer() -> Normalizer:
     return Normalizer(jnp.full((), 1e-2, jnp.float32), jnp.zeros(OBS_SIZE), jnp.ones(OBS_SIZE))
 
 
-def update_normalizer(
-    state: Normalizer, obs: Float[Array, "N 376"], valid: Float[Array, "N"]
-) -> Normalizer:
-    """Takes in a batch, its rows weighted by `valid`. Source: Chan et al. 1979, parallel form."""
-    n = jnp.sum(valid)
-    share = valid[:, None] / jnp.maximum(n, 1.0)
-    mean = jnp.sum(share * obs, 0)
-    var = jnp.sum(share * jnp.square(obs - mean[None]), 0)
+def update_normalizer(state: Normalizer, obs: Float[Array, "N 376"]) -> Normalizer:
+    """Takes in a batch. Source: Chan et al. 1979, parallel form."""
+    n = obs.shape[0]
+    mean = jnp.mean(obs, 0)
+    var = jnp.mean(jnp.square(obs - mean[None]), 0)
     # The weight saturates, so that the statistics follow the policy for ever.
     total = state.weight + n
     rate = n / total

@@ -86,9 +86,7 @@ def make_chunk(
             lambda a: to_env_action(config.learner, a),
             config.learner.bootstrap_time_limits,
         )
-        normalizer = networks.update_normalizer(
-            state.normalizer, state.env.obs, jnp.ones(config.num_envs)
-        )
+        normalizer = networks.update_normalizer(state.normalizer, state.env.obs)
         learner_state, metrics = jax.lax.cond(
             learning,
             lambda s: _learn(config, learner, s, normalizer, replay, learn_key),

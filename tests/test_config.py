@@ -31,7 +31,7 @@ def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
         (["--physics", "exact"], "--physics exact"),
         (["--discount", "1.5"], "--discount 1.5"),
         (["--env-steps", "-1"], "--env-steps -1"),
-        (["--replay-size", "64"], "--replay-size 64"),
+        (["--replay-size", "63"], "--replay-size 63"),
         (["--random-steps", "1"], "--random-steps 1"),
         (["--actor-batch-size", "512"], "--actor-batch-size 512"),
         (["--proposal", "sideways"], "--proposal sideways"),

@@ -203,7 +203,8 @@ def test_warp_says_which_world_ran_out_of_room(monkeypatch):
     qpos[1, 2] = 1.9
     with jax.numpy_rank_promotion("allow"):
         env = make_env(2, engine="warp", physics="fast")
-        state = env.set_state(env.reset(jax.random.key(0)), qpos, np.zeros((2, 23)))
+        fresh = env.reset(jax.random.key(0))
+        state = env.set_state(fresh, jnp.asarray(qpos, jnp.float32), jnp.zeros((2, 23)))
         state = jax.jit(env.step)(state, jnp.zeros((2, 17)))
     assert state.failed.tolist() == [True, False]
     assert state.valid.tolist() == [False, True]
