@@ -176,35 +176,39 @@ def test_mjx_turns_the_contact_frame_of_a_capsule_within_30_degrees_of_upright(t
     assert (error < 1e-5) == alike
 
 
+@pytest.fixture
+def warp_worlds():
+    """place(heights): (env, state) of two of Warp's worlds, lying flat at these heights."""
+    pytest.importorskip("warp")
+
+    def place(heights):
+        env = make_env(2, engine="warp", physics="fast")
+        qpos, qvel = parity.make_state("lying", np.random.default_rng(0))
+        qpos = jnp.tile(jnp.asarray(qpos, jnp.float32), (2, 1)).at[:, 2].set(jnp.asarray(heights))
+        qvel = jnp.zeros((2, len(qvel)))
+        return env, env.set_state(env.reset(jax.random.key(0)), qpos, qvel)
+
+    with jax.numpy_rank_promotion("allow"):  # MJX's own code promotes ranks
+        yield place
+
+
 @pytest.mark.slow
 @pytest.mark.gpu
-def test_warp_keeps_its_warnings_to_itself(capfd):
-    """A solver that stops at its limit is no news; 4096 worlds once printed 24 MB of it."""
-    pytest.importorskip("warp")
-    with jax.numpy_rank_promotion("allow"):
-        env = make_env(2, engine="warp", physics="fast")
-        state = jax.jit(env.reset)(jax.random.key(0))
-        step = jax.jit(env.step)
-        for _ in range(20):
-            state = step(state, jnp.full((2, 17), ACTION_LIMIT))
-    jax.block_until_ready(state)
+def test_warp_keeps_its_warnings_to_itself(warp_worlds, capfd):
+    """A solver that stops at its limit is no news; 1024 worlds once printed 24 MB of it."""
+    env, state = warp_worlds([0.1, 0.1])
+    step = jax.jit(env.step)
+    for _ in range(20):
+        state = jax.block_until_ready(step(state, jnp.full((2, 17), ACTION_LIMIT)))
     assert "iterations limit" not in capfd.readouterr().out
 
 
 @pytest.mark.slow
 @pytest.mark.gpu
-def test_warp_says_which_world_ran_out_of_room(monkeypatch):
+def test_warp_says_which_world_ran_out_of_room(warp_worlds, monkeypatch):
     """One world lies on the floor and needs more rows than there are, the other flies."""
-    pytest.importorskip("warp")
     monkeypatch.setattr(engines, "WARP_ROWS_PER_WORLD", 8)
-    qpos = np.stack(
-        [parity.make_state(kind, np.random.default_rng(0))[0] for kind in ("lying",) * 2]
-    )
-    qpos[1, 2] = 1.9
-    with jax.numpy_rank_promotion("allow"):
-        env = make_env(2, engine="warp", physics="fast")
-        fresh = env.reset(jax.random.key(0))
-        state = env.set_state(fresh, jnp.asarray(qpos, jnp.float32), jnp.zeros((2, 23)))
-        state = jax.jit(env.step)(state, jnp.zeros((2, 17)))
+    env, state = warp_worlds([0.1, 1.9])
+    state = jax.jit(env.step)(state, jnp.zeros((2, 17)))
     assert state.failed.tolist() == [True, False]
     assert state.valid.tolist() == [False, True]
