@@ -18,6 +18,7 @@ ACTION_RULES = {
     "best_of": "best of 16 samples by Q",
 }
 CRITICS = ("categorical", "scalar")
+OBS_DTYPES = ("float32", "bfloat16")
 ACTIVATIONS = ("relu", "silu")
 
 
@@ -59,6 +60,9 @@ class LearnerConfig:
     activation: str = "silu"
     layer_norm: bool = True
     normalize_obs: bool = True
+    obs_dtype: str = "float32"
+    """What observations are rounded to before anything sees them: float32, or bfloat16, which
+    halves the replay."""
     num_components: int = 4
     """K, the components of the mixture."""
     num_proposals: int = 8
@@ -244,6 +248,7 @@ def validate(config: Config) -> Config:
         ("proposal", learner.proposal, PROPOSALS),
         ("action-rule", learner.action_rule, ACTION_RULES),
         ("critic", learner.critic, CRITICS),
+        ("obs-dtype", learner.obs_dtype, OBS_DTYPES),
         ("activation", learner.activation, ACTIVATIONS),
     ):
         if value not in choices:

@@ -123,6 +123,20 @@ def normalize(state: Normalizer, obs: Float[Array, "*B 376"]) -> Float[Array, "*
     return jnp.clip((obs - mean) * jax.lax.rsqrt(var + 1e-8), -OBS_CLIP, OBS_CLIP)
 
 
+def rounded(config: LearnerConfig, obs: Float[Array, "*B 376"]) -> Float[Array, "*B 376"]:
+    """Observations as `obs_dtype` holds them, in float32."""
+    # Not a cast there and back, which XLA may leave out.
+    return jax.lax.reduce_precision(obs, 8, 7) if config.obs_dtype == "bfloat16" else obs
+
+
+def seen(
+    config: LearnerConfig, normalizer: Normalizer, obs: Float[Array, "*B 376"]
+) -> Float[Array, "*B 376"]:
+    """What the networks are shown of observations: rounded like those in the replay, normalised."""
+    obs = rounded(config, obs)
+    return normalize(normalizer, obs) if config.normalize_obs else obs
+
+
 def _hidden(module: Policy | Critic, x: Array) -> Array:
     config = module.config
     activation: Callable[[Array], Array] = {"relu": nn.relu, "silu": nn.silu}[config.activation]

@@ -79,8 +79,7 @@ def make_act(
     @jax.jit
     def action(obs: Float[Array, "N 376"]) -> Float[Array, "N 17"]:
         bits = jnp.sum(jax.lax.bitcast_convert_type(obs, jnp.uint32), -1, dtype=jnp.uint32)
-        if settings.normalize_obs:
-            obs = networks.normalize(normalizer, obs)
+        obs = networks.seen(settings, normalizer, obs)
         gmm = cast(GMM, policy.apply(actor, obs))
         chosen = jax.vmap(pick)(gmm, obs, jax.vmap(jax.random.key)(bits))
         return jnp.clip(to_env_action(settings, chosen), -ACTION_LIMIT, ACTION_LIMIT)

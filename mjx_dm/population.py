@@ -142,7 +142,8 @@ def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> t
         def one(actor, normalizer, key):
             def step(carry, _):
                 state, total, alive, length = carry
-                gmm = cast(GMM, policy.apply(actor, networks.normalize(normalizer, state.obs)))
+                obs = networks.seen(config.learner, normalizer, state.obs)
+                gmm = cast(GMM, policy.apply(actor, obs))
                 action = to_env_action(config.learner, gmm.mean())
                 state = env.step(state, jnp.clip(action, -ACTION_LIMIT, ACTION_LIMIT))
                 total = total + jnp.where(alive, state.reward, 0.0)

@@ -25,11 +25,11 @@ class Replay(NamedTuple):
     written: Int[Array, ""]
 
 
-def init(capacity: int, num_envs: int) -> Replay:
-    """An empty ring of `capacity // num_envs` rows."""
+def init(capacity: int, num_envs: int, obs_dtype: str = "float32") -> Replay:
+    """An empty ring of `capacity // num_envs` rows; in bfloat16 observations take half the room."""
     rows = capacity // num_envs
     return Replay(
-        obs=jnp.zeros((rows, num_envs, OBS_SIZE)),
+        obs=jnp.zeros((rows, num_envs, OBS_SIZE), obs_dtype),
         action=jnp.zeros((rows, num_envs, ACTION_SIZE)),
         reward=jnp.zeros((rows, num_envs)),
         discount=jnp.zeros((rows, num_envs)),
@@ -88,11 +88,11 @@ def sample(
     world = jax.random.randint(world_key, (batch_size,), 0, num_envs)
     reward, discount, span = _sum_of_steps(replay, time, world, age, num_steps, gamma)
     return Transition(
-        obs=replay.obs[time, world],
+        obs=replay.obs[time, world].astype(jnp.float32),
         action=replay.action[time, world],
         reward=reward,
         discount=discount,
-        next_obs=replay.obs[(time + span) % rows, world],
+        next_obs=replay.obs[(time + span) % rows, world].astype(jnp.float32),
         valid=replay.valid[time, world],
     )
 

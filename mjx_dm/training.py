@@ -48,7 +48,7 @@ def init(config: Config, env: HumanoidEnv, key: Array) -> TrainState:
         learner=make_learner(config.learner).init(learner_key),
         normalizer=networks.init_normalizer(),
         env=env.reset(env_key, stagger=True),
-        replay=ring.init(config.replay_size, config.num_envs),
+        replay=ring.init(config.replay_size, config.num_envs, config.learner.obs_dtype),
         key=run_key,
         iteration=jnp.zeros((), jnp.int32),
         learn_from=jnp.asarray(-(-config.random_steps // config.num_envs), jnp.int32),
@@ -70,7 +70,7 @@ def make_chunk(
     def iterate(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
         key, act_key, random_key, learn_key = jax.random.split(state.key, 4)
         learning = state.iteration >= state.learn_from
-        obs = _seen(config, state.normalizer, state.env.obs)
+        obs = networks.seen(config.learner, state.normalizer, state.env.obs)
         with jax.named_scope("act"):
             action = jnp.where(
                 # A resumed run refills its replay with what it has learned.
@@ -86,7 +86,9 @@ def make_chunk(
             lambda a: to_env_action(config.learner, a),
             config.learner.bootstrap_time_limits,
         )
-        normalizer = networks.update_normalizer(state.normalizer, state.env.obs)
+        normalizer = networks.update_normalizer(
+            state.normalizer, networks.rounded(config.learner, state.env.obs)
+        )
         learner_state, metrics = jax.lax.cond(
             learning,
             lambda s: _learn(config, learner, s, normalizer, replay, learn_key),
@@ -139,8 +141,8 @@ def _learn(
             replay, sample_key, updates * size, config.learner.num_steps, config.learner.discount
         )
     batch = batch._replace(
-        obs=_seen(config, normalizer, batch.obs),
-        next_obs=_seen(config, normalizer, batch.next_obs),
+        obs=networks.seen(config.learner, normalizer, batch.obs),
+        next_obs=networks.seen(config.learner, normalizer, batch.next_obs),
     )
     batches = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batch)
 
@@ -160,11 +162,7 @@ def _diagnose(config: Config, before: LearnerState, state: TrainState) -> Metric
         newest=2 * REALISED_STEPS,
     )
     batch = batch._replace(
-        obs=_seen(config, state.normalizer, batch.obs),
-        next_obs=_seen(config, state.normalizer, batch.next_obs),
+        obs=networks.seen(config.learner, state.normalizer, batch.obs),
+        next_obs=networks.seen(config.learner, state.normalizer, batch.next_obs),
     )
     return diagnose(config.learner, before, state.learner, batch, key)
-
-
-def _seen(config: Config, normalizer: Normalizer, obs: Array) -> Array:
-    return networks.normalize(normalizer, obs) if config.learner.normalize_obs else obs

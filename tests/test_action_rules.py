@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import eval_render
-from mjx_dm import action_rules
+from mjx_dm import action_rules, networks
 from mjx_dm.checkpoint import CheckpointError
+from mjx_dm.config import LearnerConfig
 from mjx_dm.gmm import GMM
-from mjx_dm.policy import load_policy
+from mjx_dm.policy import load_policy, make_act
 
 COMMITTED = Path(__file__).parent.parent / "benchmarks" / "policies" / "humanoid_cpu"
 
@@ -65,3 +66,18 @@ def test_a_rule_that_asks_a_missing_critic_is_refused():
 def test_an_unknown_rule_gets_one_sentence(capsys):
     assert eval_render.main([str(COMMITTED), "--action-rule", "boldest"]) == 2
     assert "--action-rule boldest is unknown; choose from sample, mean" in capsys.readouterr().err
+
+
+def test_a_scored_policy_sees_what_it_learned_from():
+    """Features that never change would otherwise stand far from their mean, by the rounding."""
+    obs = np.full((16, 376), 1.001, np.float32)
+    rounded = np.asarray(networks.rounded(LearnerConfig(obs_dtype="bfloat16"), jnp.asarray(obs)))
+    assert not np.array_equal(rounded, obs)
+    normalizer = networks.init_normalizer()
+    for obs_dtype, alike in (("bfloat16", True), ("float32", False)):
+        config = LearnerConfig(obs_dtype=obs_dtype, actor_widths=(8,), num_components=1)
+        actor = networks.Policy(config).init(jax.random.key(0), jnp.zeros((1, 376)))
+        # Far more sensitive than at its start, when it barely looks at what it sees.
+        actor = jax.tree.map(lambda x: x * 30.0, actor)
+        act = make_act(config, actor, normalizer)
+        assert np.array_equal(act(obs), act(rounded)) is alike

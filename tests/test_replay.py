@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from mjx_dm import networks
 from mjx_dm import replay as ring
+from mjx_dm.config import LearnerConfig
 
 # As many worlds as rows to draw from: draws of the two by one key would coincide.
 ROWS, WORLDS, DRAWS = 5, 4, 256
@@ -84,9 +86,23 @@ def optimized():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
-def test_a_donated_ring_is_written_in_place(optimized):
+def test_observations_in_bfloat16_are_drawn_rounded_in_float32():
+    obs = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 376)) * 100, jnp.float32)
+    replay, ones = ring.init(8, 2, "bfloat16"), jnp.ones(2)
+    for row in obs:
+        replay = ring.add(replay, row, jnp.ones((2, 17)), ones, ones, ones > 0)
+    batch = ring.sample(replay, jax.random.key(0), 64)
+    assert replay.obs.nbytes == 4 * 2 * 376 * 2 and batch.obs.dtype == jnp.float32
+    drawn = {tuple(x) for x in np.asarray(batch.obs).tolist()}
+    kept = networks.rounded(LearnerConfig(obs_dtype="bfloat16"), obs[:2]).reshape(4, 376)
+    assert drawn == {tuple(x) for x in np.asarray(kept).tolist()}
+    assert not np.array_equal(kept[0], obs[0, 0])
+
+
+@pytest.mark.parametrize("obs_dtype", ["float32", "bfloat16"])
+def test_a_donated_ring_is_written_in_place(optimized, obs_dtype):
     rows, worlds = 512, 4
-    replay = jax.eval_shape(lambda: ring.init(rows * worlds, worlds))
+    replay = jax.eval_shape(lambda: ring.init(rows * worlds, worlds, obs_dtype))
     row = jax.eval_shape(
         lambda: {
             "obs": jnp.zeros((worlds, 376)),

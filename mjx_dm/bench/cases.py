@@ -198,7 +198,7 @@ def update_case(config: Config) -> Case:
 def full_ring(replay: Replay, obs: Float[Array, "N 376"]) -> Replay:
     """A ring that has been written all over, every row `obs` with reward 5 and no ends."""
     return Replay(
-        obs=jnp.broadcast_to(obs, replay.obs.shape),
+        obs=jnp.broadcast_to(obs.astype(replay.obs.dtype), replay.obs.shape),
         action=jnp.zeros_like(replay.action),
         reward=jnp.full_like(replay.reward, humanoid.HEALTHY_REWARD),
         discount=jnp.ones_like(replay.discount),
@@ -209,7 +209,12 @@ def full_ring(replay: Replay, obs: Float[Array, "N 376"]) -> Replay:
 
 def _new_ring(config: Config) -> Replay:
     obs = jax.random.normal(jax.random.key(1), (config.num_envs, OBS_SIZE))
-    return jax.jit(lambda o: full_ring(ring.init(config.replay_size, config.num_envs), o))(obs)
+    dtype = config.learner.obs_dtype
+
+    def full(obs: Array) -> Replay:
+        return full_ring(ring.init(config.replay_size, config.num_envs, dtype), obs)
+
+    return jax.jit(full)(obs)
 
 
 def _first(chunk: Callable[[Any], tuple[Any, Any]], state: Any) -> Any:
