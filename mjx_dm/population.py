@@ -34,7 +34,7 @@ from mjx_dm.learner import to_env_action
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Train a population and write its scores."""
+    """Train a population, each learner as long as the settings say, and write its scores."""
 
     out: Path
     """JSON, written anew after every round."""
@@ -99,9 +99,10 @@ def population(options: Options) -> tuple[list[dict[str, float]], dict[str, jax.
             values[name] = [float(x) for x in given.split(",")]
         except ValueError:
             values[name] = []
-        if len(values[name]) != 2 or name not in VARIED:
+        if len(set(values[name])) != 2 or name not in VARIED:
             raise ConfigError(
-                f"--vary {item} is not understood; give NAME=A,B of one of {', '.join(VARIED)}."
+                f"--vary {item} is not understood; give NAME=A,B, two values of one of "
+                f"{', '.join(VARIED)}."
             )
     if not 0 < len(values) <= 8:
         raise ConfigError(f"--vary takes 1 to 8 settings, not {len(values)}.")
@@ -166,11 +167,12 @@ def main(arguments: list[str] | None = None) -> int:
     config = options.config
     try:
         rows, stacked = population(options)
-    except ConfigError as error:
+        name, _ = choose_engine(config.engine)
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+    except (ConfigError, OSError) as error:
         print(f"mjx_dm.population: {error}", file=sys.stderr)
         return 2
     size = len(rows)
-    name, _ = choose_engine(config.engine)
     engines = (make_engine(name, config.physics, config.num_envs * n) for n in (1, size))
     init, advance, score = programs(config, stacked, Pooled(*engines))
     keys = jax.random.split(jax.random.key(config.seed), size)
@@ -188,8 +190,8 @@ def main(arguments: list[str] | None = None) -> int:
         "learners": rows,
         "rounds": [],
     }
-    begun, trained = time.monotonic(), 0.0
-    while time.monotonic() - begun < 60 * (config.minutes or np.inf):
+    steps, trained = 0, 0.0
+    while steps < config.env_steps and trained < 60 * (config.minutes or np.inf):
         start = time.monotonic()
         for _ in range(launches):
             state, metrics = chunk(state)

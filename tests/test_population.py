@@ -49,6 +49,7 @@ def test_a_pooled_step_is_every_learners_own():
         ("num_proposals=4,8", "num_proposals=4,8 is not understood"),
         ("polyak=0.1", "polyak=0.1 is not understood"),
         ("polyak=0.1,x", "polyak=0.1,x is not understood"),
+        ("polyak=0.1,0.1", "polyak=0.1,0.1 is not understood"),
         ("polyak=0.1,2", "--polyak 2.0 must lie"),
     ],
 )
