@@ -5,19 +5,23 @@ another episode's start are either terminal (the successor does not matter) or m
 Written in place when the state is donated.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, UInt16
 
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
 
 class Replay(NamedTuple):
-    """`written` counts the rows ever added; the ring holds the newest T of them."""
+    """`written` counts the rows ever added; the ring holds the newest T of them.
 
-    obs: Float[Array, "T N 376"]
+    `obs` is float32, or the bits of bfloat16: a CPU would convert a whole ring of bfloat16 for
+    every row that is written.
+    """
+
+    obs: Float[Array, "T N 376"] | UInt16[Array, "T N 376"]
     action: Float[Array, "T N 17"]
     reward: Float[Array, "T N"]
     discount: Float[Array, "T N"]
@@ -28,8 +32,9 @@ class Replay(NamedTuple):
 def init(capacity: int, num_envs: int, obs_dtype: str = "float32") -> Replay:
     """An empty ring of `capacity // num_envs` rows; in bfloat16 observations take half the room."""
     rows = capacity // num_envs
+    dtype = jnp.uint16 if obs_dtype == "bfloat16" else jnp.float32
     return Replay(
-        obs=jnp.zeros((rows, num_envs, OBS_SIZE), obs_dtype),
+        obs=jnp.zeros((rows, num_envs, OBS_SIZE), dtype),
         action=jnp.zeros((rows, num_envs, ACTION_SIZE)),
         reward=jnp.zeros((rows, num_envs)),
         discount=jnp.zeros((rows, num_envs)),
@@ -53,7 +58,7 @@ def add(
         return jax.lax.dynamic_update_index_in_dim(ring, value.astype(ring.dtype), row, 0)
 
     return Replay(
-        obs=put(replay.obs, obs),
+        obs=put(replay.obs, pack(obs, replay.obs.dtype)),
         action=put(replay.action, action),
         reward=put(replay.reward, reward),
         discount=put(replay.discount, discount),
@@ -88,13 +93,26 @@ def sample(
     world = jax.random.randint(world_key, (batch_size,), 0, num_envs)
     reward, discount, span = _sum_of_steps(replay, time, world, age, num_steps, gamma)
     return Transition(
-        obs=replay.obs[time, world].astype(jnp.float32),
+        obs=_unpack(replay.obs[time, world]),
         action=replay.action[time, world],
         reward=reward,
         discount=discount,
-        next_obs=replay.obs[(time + span) % rows, world].astype(jnp.float32),
+        next_obs=_unpack(replay.obs[(time + span) % rows, world]),
         valid=replay.valid[time, world],
     )
+
+
+def pack(obs: Float[Array, "*B 376"], dtype: Any) -> Array:
+    """Observations as a ring of `dtype` holds them."""
+    if dtype == jnp.uint16:
+        return jax.lax.bitcast_convert_type(obs.astype(jnp.bfloat16), jnp.uint16)
+    return obs
+
+
+def _unpack(obs: Array) -> Float[Array, "*B 376"]:
+    if obs.dtype == jnp.uint16:
+        return jax.lax.bitcast_convert_type(obs, jnp.bfloat16).astype(jnp.float32)
+    return obs
 
 
 def _sum_of_steps(

@@ -1,6 +1,7 @@
 """The ring against a plain Python list."""
 
 import collections
+import re
 
 import jax
 import jax.numpy as jnp
@@ -118,6 +119,8 @@ def test_a_donated_ring_is_written_in_place(optimized, obs_dtype):
     assert memory.alias_size_in_bytes >= size
     # A copy of the ring would be 512 rows; a few of them may pass through temporaries.
     assert memory.temp_size_in_bytes < size / 100
+    # Nor may the ring be converted there and back, which needs no memory but all of the time.
+    assert len(set(re.findall(r"(\w+)\[512,4,376\]", compiled.as_text()))) == 1
 
 
 def test_n_step_draws_are_the_sums_that_a_list_gives():

@@ -198,7 +198,7 @@ def update_case(config: Config) -> Case:
 def full_ring(replay: Replay, obs: Float[Array, "N 376"]) -> Replay:
     """A ring that has been written all over, every row `obs` with reward 5 and no ends."""
     return Replay(
-        obs=jnp.broadcast_to(obs.astype(replay.obs.dtype), replay.obs.shape),
+        obs=jnp.broadcast_to(ring.pack(obs, replay.obs.dtype), replay.obs.shape),
         action=jnp.zeros_like(replay.action),
         reward=jnp.full_like(replay.reward, humanoid.HEALTHY_REWARD),
         discount=jnp.ones_like(replay.discount),
