@@ -8,7 +8,9 @@ from pathlib import Path
 import tyro
 
 from mjx_dm import config as configs
-from mjx_dm.config import PRESETS, Config, ConfigError
+from mjx_dm.config import Config, ConfigError
+from mjx_dm.presets import PRESETS
+from mjx_dm.validation import validate
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,7 +46,7 @@ def parse(arguments: list[str]) -> Config:
     directory = config.directory
     if config.resume:
         return _resumed(arguments, directory)
-    configs.validate(config)
+    validate(config)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise ConfigError(
             f"The run directory {directory} exists already; give another --run-dir (make demo "
@@ -56,7 +58,7 @@ def parse(arguments: list[str]) -> Config:
 def _resumed(arguments: list[str], directory: Path) -> Config:
     """The settings saved in `directory`, but for what the command line may change in a run."""
     saved = replace(configs.load(directory / "config.json"), run_dir=str(directory), resume=True)
-    config = configs.validate(_parse(arguments, saved))
+    config = validate(_parse(arguments, saved))
     for field in fields(Config):
         name, value = field.name, getattr(config, field.name)
         if value != getattr(saved, name) and name not in configs.MAY_CHANGE_ON_RESUME:

@@ -9,7 +9,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from mjx_dm import action_rules, losses, networks
+from mjx_dm import action_rules, duals, losses, networks
 from mjx_dm.config import LearnerConfig
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT
@@ -24,8 +24,6 @@ METRICS = (
     "effective_components", "entropy", "ess", "mean_sigma", "q_mean", "target_mean", "temperature",
     "weights_kl",
 )  # fmt: skip
-
-TEMPERATURE_STEP = 0.01
 
 
 class LearnerState(NamedTuple):
@@ -216,25 +214,8 @@ def make_learner(config: LearnerConfig) -> Learner:
 
         updates = state.updates + 1
         rate = jnp.where(updates % config.polyak_every == 0, config.polyak, 0.0)
-        log_temperature, log_alpha = state.log_temperature, state.log_alpha
-        # Moved proposals all count alike, whatever T is.
-        if config.ess_target is not None and config.proposal != "moved":
-            log_temperature = losses.step_towards(
-                log_temperature, actor_info["ess"], config.ess_target, TEMPERATURE_STEP
-            )
-        if config.kl_target is not None and config.proposal != "moved":
-            # A higher T lowers the KL.
-            log_temperature = losses.step_towards(
-                log_temperature, -actor_info["weights_kl"], -config.kl_target, TEMPERATURE_STEP
-            )
-        if config.std_target is not None:
-            log_alpha = losses.step_towards(
-                log_alpha, actor_info["mean_sigma"], config.std_target, config.alpha_step
-            )
-        if config.entropy_target is not None:
-            log_alpha = losses.step_towards(
-                log_alpha, actor_info["entropy"], config.entropy_target, config.alpha_step
-            )
+        log_temperature = duals.step_temperature(config, state.log_temperature, actor_info)
+        log_alpha = duals.step_alpha(config, state.log_alpha, actor_info)
         metrics = {
             "critic_loss": loss,
             "actor_loss": fit,

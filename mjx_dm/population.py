@@ -24,12 +24,14 @@ import tyro
 
 from mjx_dm import envs, networks, training
 from mjx_dm.bench import report
-from mjx_dm.config import PRESETS, Config, ConfigError, validate
+from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import Engine, choose_engine, make_engine
 from mjx_dm.files import write_json
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT, EPISODE_STEPS
 from mjx_dm.learner import to_env_action
+from mjx_dm.presets import PRESETS
+from mjx_dm.validation import validate
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,14 @@ import pytest
 
 import train
 from mjx_dm import config as configs
-from mjx_dm.config import PRESETS, ConfigError, LearnerConfig
+from mjx_dm.config import ConfigError, LearnerConfig
+from mjx_dm.presets import PRESETS
+from mjx_dm.validation import validate
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
-    config = configs.validate(PRESETS[name])
+    config = validate(PRESETS[name])
     path = tmp_path / "config.json"
     path.write_text(json.dumps(configs.to_json(config)))
     assert configs.load(path) == config

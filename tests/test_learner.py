@@ -13,8 +13,9 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import norm
 
 from mjx_dm import networks
-from mjx_dm.config import PRESETS, LearnerConfig
+from mjx_dm.config import LearnerConfig
 from mjx_dm.learner import METRICS, make_learner, random_action, to_env_action
+from mjx_dm.presets import PRESETS
 from mjx_dm.types import Transition
 
 BATCH, STATES = 32, 16

@@ -6,9 +6,10 @@ import jax
 import pytest
 
 from mjx_dm import memory, training
-from mjx_dm.config import PRESETS, ConfigError
+from mjx_dm.config import ConfigError
 from mjx_dm.envs import make_env
 from mjx_dm.memory import GIB, Plan
+from mjx_dm.presets import PRESETS
 
 CONFIG = dataclasses.replace(PRESETS["smoke"], engine="mujoco", chunk_iterations=2)
 

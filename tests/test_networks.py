@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mjx_dm import networks
-from mjx_dm.config import PRESETS, LearnerConfig
+from mjx_dm.config import LearnerConfig
+from mjx_dm.presets import PRESETS
 
 TINY = LearnerConfig(actor_widths=(16, 16), critic_widths=(16, 16), num_components=2)
 PUBLISHED = dataclasses.replace(

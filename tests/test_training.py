@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mjx_dm import envs, training
-from mjx_dm.config import PRESETS
+from mjx_dm.presets import PRESETS
 
 
 def small(**changes):

@@ -10,8 +10,8 @@ import jax
 from mjx_dm.bench import cases
 from mjx_dm.bench.cases import Case
 from mjx_dm.bench.options import Options, batch_sizes, loop_config, with_batch
-from mjx_dm.config import PRESETS
 from mjx_dm.engines import choose_engine
+from mjx_dm.presets import PRESETS
 
 
 class Ask(NamedTuple):

@@ -4,8 +4,9 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from mjx_dm import config as configs
-from mjx_dm.config import PRESETS, Config, ConfigError
+from mjx_dm.config import Config, ConfigError
+from mjx_dm.presets import PRESETS
+from mjx_dm.validation import validate
 
 PARTS = ("physics", "rollout", "replay", "update", "whole")
 
@@ -108,7 +109,7 @@ def problem(options: Options) -> str | None:
                 for num_envs in options.num_envs:
                     config = loop_config(options, engine, physics, num_envs)
                     for size in batch_sizes(options):
-                        configs.validate(with_batch(config, size))
+                        validate(with_batch(config, size))
     except ConfigError as error:
         return str(error)
     if options.plot and options.plot.suffix != ".png":

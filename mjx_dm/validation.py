@@ -1,0 +1,115 @@
+"""What settings can run. Imports no JAX, so that a wrong argument is told at once."""
+
+import dataclasses
+from typing import Any
+
+from mjx_dm.config import (
+    ACTION_RULES,
+    ACTIVATIONS,
+    CRITICS,
+    ENGINES,
+    OBS_DTYPES,
+    PHYSICS,
+    PROPOSALS,
+    Config,
+    ConfigError,
+)
+from mjx_dm.presets import PRESETS
+
+_POSITIVE = {
+    "env_steps", "num_envs", "updates_per_step", "replay_size", "chunk_iterations", "minutes",
+    "checkpoint_minutes", "keep_checkpoints", "eval_episodes", "batch_size", "actor_batch_size",
+    "polyak_every", "actor_lr", "critic_lr", "max_grad_norm", "num_components", "num_proposals",
+    "num_steps", "move_kl", "alpha_step", "temperature", "std_target", "kl_target", "reward_scale",
+    "actor_widths", "critic_widths",
+}  # fmt: skip
+_NOT_NEGATIVE = {
+    "seed", "eval_every", "alpha", "log_std_bonus", "random_steps", "weight_decay",
+}  # fmt: skip
+
+
+def validate(config: Config) -> Config:
+    """Returns `config` if it can run; raises ConfigError with one sentence if not."""
+    if config.preset not in PRESETS:
+        raise ConfigError(f"--preset {config.preset} is unknown; choose from {_names(PRESETS)}.")
+    c, learner = config, config.learner
+    for flag, value, choices in (
+        ("engine", c.engine, ENGINES),
+        ("physics", c.physics, PHYSICS),
+        (
+            "matmul-precision",
+            c.matmul_precision,
+            ("default", "bfloat16", "tensorfloat32", "highest"),
+        ),
+        ("proposal", learner.proposal, PROPOSALS),
+        ("action-rule", learner.action_rule, ACTION_RULES),
+        ("critic", learner.critic, CRITICS),
+        ("obs-dtype", learner.obs_dtype, OBS_DTYPES),
+        ("activation", learner.activation, ACTIVATIONS),
+    ):
+        if value not in choices:
+            raise ConfigError(f"--{flag} {value} is unknown; choose from {_names(choices)}.")
+    for holder in (c, learner):
+        for field in dataclasses.fields(holder):
+            _check_range(field.name, getattr(holder, field.name))
+    rows = c.replay_size // c.num_envs
+    if rows < 2:
+        raise ConfigError(
+            f"--replay-size {c.replay_size} holds fewer than two steps of {c.num_envs} worlds; "
+            f"give at least {2 * c.num_envs}."
+        )
+    if learner.batch_size > rows * c.num_envs:
+        raise ConfigError(
+            f"--batch-size {learner.batch_size} is larger than the replay of {rows * c.num_envs} "
+            "transitions; lower it or raise --replay-size."
+        )
+    if learner.actor_batch_size > learner.batch_size:
+        raise ConfigError(
+            f"--actor-batch-size {learner.actor_batch_size} is larger than --batch-size "
+            f"{learner.batch_size}; give at most {learner.batch_size}."
+        )
+    if c.random_steps < 2 * c.num_envs:
+        raise ConfigError(
+            f"--random-steps {c.random_steps} fills the replay with less than two steps of "
+            f"{c.num_envs} worlds before the first update; give at least {2 * c.num_envs}."
+        )
+    if learner.ess_target is not None and learner.kl_target is not None:
+        raise ConfigError("--ess-target and --kl-target both move T; set one of them to None.")
+    if learner.std_target is not None and learner.entropy_target is not None:
+        raise ConfigError("--std-target and --entropy-target both move alpha; set one to None.")
+    if learner.entropy_target is not None and learner.proposal not in ("policy", "moved"):
+        raise ConfigError(
+            "--entropy-target needs samples of the policy: --proposal policy or moved."
+        )
+    if learner.subtract_score and learner.proposal not in ("policy", "moved"):
+        raise ConfigError(
+            "--subtract-score holds for samples of the policy: --proposal policy or moved."
+        )
+    if learner.importance_correction and learner.proposal not in ("prior", "broad"):
+        raise ConfigError("--importance-correction needs --proposal prior or broad.")
+    if learner.log_std_min >= learner.log_std_max or learner.value_min >= learner.value_max:
+        raise ConfigError("--log-std-min and --value-min must lie below their -max.")
+    return config
+
+
+def _check_range(name: str, value: Any) -> None:
+    if value is None:
+        return
+    flag = f"--{name.replace('_', '-')}"
+    values = value if isinstance(value, tuple) else (value,)
+    shown = " ".join(str(v) for v in values)
+    if name in _POSITIVE and (not values or not all(v > 0 for v in values)):
+        raise ConfigError(f"{flag} {shown} must be greater than 0.")
+    if name in _NOT_NEGATIVE and not value >= 0:
+        raise ConfigError(f"{flag} {shown} must not be negative.")
+    if name in ("discount", "polyak", "ess_target", "actor_average") and not 0 < value <= 1:
+        raise ConfigError(f"{flag} {shown} must lie above 0 and at most at 1.")
+    if name == "broad_share" and not 0 < value < 1:
+        raise ConfigError(f"{flag} {shown} must lie between 0 and 1.")
+    if name == "num_atoms" and value < 2:
+        raise ConfigError(f"{flag} {shown} must be at least 2.")
+
+
+def _names(choices: Any) -> str:
+    *head, last = choices
+    return f"{', '.join(head)} or {last}"
