@@ -16,22 +16,24 @@ os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_gpu_autotune
 
 import dataclasses
 import json
-import re
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import hlo_cost
 import jax
 import numpy as np
 import tyro
 from jax.experimental import topologies
 
 from mjx_dm import envs, training
-from mjx_dm.config import PRESETS, Config, LearnerConfig
+from mjx_dm.config import Config, LearnerConfig
 from mjx_dm.engines import make_engine
+from mjx_dm.humanoid import PHYSICS
 from mjx_dm.learner import make_learner
+from mjx_dm.presets import PRESETS
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
 # An H100 SXM 80 GB in XLA's GpuTargetConfig text form; from NVIDIA's data sheet.
@@ -52,13 +54,6 @@ dnn_version_info { major: 9 minor: 12 }
 runtime_version { major: 13 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
-
-# A line's opcode follows its shape; the names in its metadata look like opcodes too.
-OPCODE = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (?:\((?:[^()]|\([^()]*\))*\)|\S+) ([\w\-]+)\(")
-LAUNCHES_NOTHING = {
-    "after-all", "bitcast", "call", "conditional", "constant", "copy-done", "fusion-done",
-    "get-tuple-element", "opt-barrier", "parameter", "partition-id", "tuple", "while",
-}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,44 +98,27 @@ def main(arguments: list[str] | None = None) -> int:
         program, state = build[name](config)
         start = time.monotonic()
         compiled = jax.jit(program, donate_argnums=0).lower(_abstract(state)).compile()
-        report["programs"][name] = count(compiled) | {"compile_seconds": time.monotonic() - start}
+        counted = count(compiled, PHYSICS["mjx", options.physics].iterations)
+        report["programs"][name] = counted | {"compile_seconds": time.monotonic() - start}
         print(name, json.dumps(report["programs"][name]), flush=True)
         options.out.write_text(json.dumps(report, indent=1) + "\n")
     return 0
 
 
-def count(compiled: Any) -> dict[str, Any]:
-    """Memory in GiB, and the kernels of the entry computation and of every loop's body."""
-    text, memory = compiled.as_text(), compiled.memory_analysis()
-    computations: dict[str, list[str]] = {}
-    name = None
-    for line in text.splitlines():
-        head = re.match(r"^(ENTRY )?%?([\w.\-]+) .*\{$", line)
-        if head:
-            name = "entry" if head.group(1) else head.group(2)
-            computations[name] = []
-        elif line.startswith("  ") and name:
-            computations[name].append(line)
+def count(compiled: Any, newton_iterations: int) -> dict[str, Any]:
+    """Memory in GiB, kernels of the entry and of every loop's body, and a predicted time.
 
-    def kernels(body: str) -> int:
-        found = (OPCODE.match(line) for line in computations.get(body, ()))
-        return sum(bool(line) and line.group(1) not in LAUNCHES_NOTHING for line in found)
-
-    loops = {}
-    for match in re.finditer(r"while\(.*?body=%?([\w.\-]+).*", text):
-        trips = re.search(r'known_trip_count.*?"n":"(\d+)"', match.group(0))
-        scope = re.search(r'op_name="([^"]*)"', match.group(0))
-        loops[match.group(1)] = {
-            "kernels": kernels(match.group(1)),
-            "trips": int(trips.group(1)) if trips else None,
-            "where": scope.group(1)[-80:] if scope else "",
-        }
+    The solver stops when it has converged; the prediction takes all of `newton_iterations`.
+    """
+    program, memory = hlo_cost.parse(compiled.as_text()), compiled.memory_analysis()
+    predicted = hlo_cost.cost(program, unknown_trips=newton_iterations)
     return {
         "arguments_gib": memory.argument_size_in_bytes / 2**30,
         "aliased_gib": memory.alias_size_in_bytes / 2**30,
         "temporary_gib": memory.temp_size_in_bytes / 2**30,
-        "kernels_entry": kernels("entry"),
-        "loops": loops,
+        "kernels_entry": hlo_cost.kernels(program, "entry"),
+        "loops": hlo_cost.loops(program),
+        "predicted": dataclasses.asdict(predicted),
     }
 
 

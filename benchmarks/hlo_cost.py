@@ -1,0 +1,214 @@
+"""What a compiled GPU program will cost, read from its optimised HLO: kernels, bytes, operations.
+
+A kernel takes the longest of three: its launch, its bytes through memory, its matrix products at
+the card's rate. A loop takes its body times its trips, a conditional its dearest branch.
+"""
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+# NVIDIA's data sheet of the H100 SXM: HBM3, and dense TF32 in the tensor cores.
+BYTES_PER_SECOND = 3.35e12
+OPERATIONS_PER_SECOND = 495e12
+# Measured on one H100 under XLA's CUDA graphs: 177 kernels of an update in 0.34 ms.
+LAUNCH_SECONDS = 1.9e-6
+
+# A line's opcode follows its shape; the names in its metadata look like opcodes too.
+_LINE = re.compile(
+    r"^\s*(?:ROOT )?%?(?P<name>[\w.\-]+) = (?P<shape>\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\)|\S+) "
+    r"(?P<opcode>[\w\-]+)\((?P<operands>[^()]*)\)(?P<rest>.*)"
+)
+_HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) .*\{$")
+_ARRAY = re.compile(r"([a-z]\w*)\[([\d,]*)\]")
+_LAUNCHES_NOTHING = {
+    "after-all", "bitcast", "call", "conditional", "constant", "copy-done", "fusion-done",
+    "get-tuple-element", "opt-barrier", "parameter", "partition-id", "tuple", "while",
+}  # fmt: skip
+_READS_A_PART = {"dynamic-slice", "gather", "slice"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """One instruction: `operands` are names, `rest` what follows them."""
+
+    name: str
+    shape: str
+    opcode: str
+    operands: tuple[str, ...]
+    rest: str
+    root: bool
+
+    def called(self, kind: str) -> list[str]:
+        """The computations that attribute `kind` names."""
+        found = re.search(rf"{kind}=\{{?((?:%?[\w.\-]+(?:, )?)+)\}}?", self.rest)
+        return [name.lstrip("%") for name in found.group(1).split(", ")] if found else []
+
+
+Program = dict[str, list[Line]]
+
+
+@dataclasses.dataclass
+class Cost:
+    """Kernels, bytes, operations and predicted seconds of one pass; `bound` counts kernels."""
+
+    kernels: float = 0.0
+    bytes: float = 0.0
+    operations: float = 0.0
+    seconds: float = 0.0
+    bound: dict[str, float] = dataclasses.field(
+        default_factory=lambda: {"launch": 0.0, "memory": 0.0, "compute": 0.0}
+    )
+
+    def add(self, other: "Cost", times: float = 1.0) -> None:
+        self.kernels += times * other.kernels
+        self.bytes += times * other.bytes
+        self.operations += times * other.operations
+        self.seconds += times * other.seconds
+        for kind, kernels in other.bound.items():
+            self.bound[kind] += times * kernels
+
+
+def parse(text: str) -> Program:
+    """The computations of a program by name; the one that runs is "entry"."""
+    program: Program = {}
+    name = None
+    for row in text.splitlines():
+        if head := _HEAD.match(row):
+            name = "entry" if head.group(1) else head.group(2)
+            program[name] = []
+        elif name and (match := _LINE.match(row)):
+            operands = tuple(re.findall(r"%([\w.\-]+)", match["operands"]))
+            program[name].append(
+                Line(
+                    match["name"], match["shape"], match["opcode"], operands, match["rest"],
+                    row.lstrip().startswith("ROOT"),
+                )
+            )  # fmt: skip
+    return program
+
+
+def kernels(program: Program, computation: str) -> int:
+    """Kernels in one pass over a computation, loops and branches apart."""
+    return sum(line.opcode not in _LAUNCHES_NOTHING for line in program.get(computation, ()))
+
+
+def loops(program: Program) -> list[dict[str, Any]]:
+    """Every loop: its body, the trips that the compiler knows (or None) and where it came from."""
+    found = []
+    for line in (line for body in program.values() for line in body if line.opcode == "while"):
+        scope = re.search(r'op_name="([^"]*)"', line.rest)
+        found.append(
+            {
+                "body": line.called("body")[0],
+                "kernels": kernels(program, line.called("body")[0]),
+                "trips": _trips(line),
+                "where": scope.group(1)[-80:] if scope else "",
+            }
+        )
+    return found
+
+
+def cost(program: Program, computation: str = "entry", unknown_trips: int = 1) -> Cost:
+    """What `computation` costs with all that it calls.
+
+    unknown_trips: how often a loop turns whose trips the compiler does not know.
+    """
+    total = Cost()
+    for line in program.get(computation, ()):
+        if line.opcode == "while":
+            trips = _trips(line) or unknown_trips
+            total.add(cost(program, line.called("body")[0], unknown_trips), trips)
+        elif line.opcode == "conditional":
+            names = line.called("branch_computations") or [
+                *line.called("true_computation"), *line.called("false_computation")
+            ]  # fmt: skip
+            branches = [cost(program, name, unknown_trips) for name in names]
+            total.add(max(branches, key=lambda branch: branch.seconds))
+        elif line.opcode == "call":
+            total.add(cost(program, line.called("to_apply")[0], unknown_trips))
+        elif line.opcode not in _LAUNCHES_NOTHING:
+            total.add(_kernel(program, computation, line))
+    return total
+
+
+def _kernel(program: Program, computation: str, line: Line) -> Cost:
+    shapes = {other.name: other.shape for other in program[computation]}
+    called = line.called("calls")
+    if called:
+        body = program[called[0]]
+        moved = _written(body, next(other.shape for other in body if other.root))
+        for parameter in (other for other in body if other.opcode == "parameter"):
+            moved += _read(body, parameter)
+        operations = sum(_dot(body, other) for other in body if other.opcode == "dot")
+    else:
+        alone = [
+            Line(n, shapes.get(n, ""), "parameter", (), "", False)
+            for n in dict.fromkeys(line.operands)
+        ]
+        body = [*alone, dataclasses.replace(line, root=True)]
+        moved = _written(body, line.shape) + sum(_read(body, parameter) for parameter in alone)
+        operations = _dot(body, line) if line.opcode == "dot" else 0.0
+    times = {
+        "launch": LAUNCH_SECONDS,
+        "memory": moved / BYTES_PER_SECOND,
+        "compute": operations / OPERATIONS_PER_SECOND,
+    }
+    bound = max(times, key=lambda kind: times[kind])
+    result = Cost(1, moved, operations, times[bound])
+    result.bound[bound] = 1
+    return result
+
+
+def _read(body: list[Line], source: Line) -> float:
+    """Bytes that a kernel reads of one operand: of a slice or a row, only that."""
+    total = 0.0
+    for user in (line for line in body if source.name in line.operands):
+        if user.opcode == "bitcast":
+            total += _read(body, user)
+        elif user.opcode in _READS_A_PART and user.operands[0] == source.name:
+            total += _bytes(user.shape)
+        elif user.opcode == "dynamic-update-slice" and user.operands[0] == source.name:
+            continue  # Written in place.
+        else:
+            return _bytes(source.shape)
+    return min(total, _bytes(source.shape))
+
+
+def _written(body: list[Line], shape: str) -> float:
+    """Bytes that a kernel writes: all of its result, or the slice that it updates in place."""
+    updates = [line for line in body if line.opcode == "dynamic-update-slice"]
+    by_name = {line.name: line for line in body}
+    total = _bytes(shape)
+    for line in updates:
+        total += _bytes(by_name[line.operands[1]].shape) - _bytes(line.shape)
+    return max(total, 0.0)
+
+
+def _dot(body: list[Line], line: Line) -> float:
+    """Two operations for each product of a contraction."""
+    left = next(other.shape for other in body if other.name == line.operands[0])
+    sizes = _sizes(left)
+    contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", line.rest)
+    dims = [int(d) for d in contracted.group(1).split(",")] if contracted else []
+    return 2.0 * math.prod(_sizes(line.shape)) * math.prod(sizes[d] for d in dims)
+
+
+def _trips(line: Line) -> int | None:
+    found = re.search(r'known_trip_count.*?"n":"(\d+)"', line.rest)
+    return int(found.group(1)) if found else None
+
+
+def _sizes(shape: str) -> list[int]:
+    found = _ARRAY.search(shape)
+    return [int(size) for size in found.group(2).split(",") if size] if found else []
+
+
+def _bytes(shape: str) -> float:
+    total = 0.0
+    for kind, dims in _ARRAY.findall(shape):
+        bits = re.search(r"\d+", kind)
+        width = max(int(bits.group()) // 8, 1) if bits else 1
+        total += width * math.prod(int(size) for size in dims.split(",") if size)
+    return total
