@@ -40,6 +40,8 @@ VARIANTS = {
     "Euler, PGS 50": Physics(EULER, PGS, 50, 50),
     "Euler, Newton 10/20": Physics(EULER, NEWTON, 10, 20),
     "Euler, Newton 4/8": Physics(EULER, NEWTON, 4, 8),
+    "Euler, Newton 4/4": Physics(EULER, NEWTON, 4, 4),
+    "Euler, Newton 3/4": Physics(EULER, NEWTON, 3, 4),
     "Euler, Newton 2/4": Physics(EULER, NEWTON, 2, 4),
     "Euler, Newton 1/4": Physics(EULER, NEWTON, 1, 4),
     "Euler, CG 8/8": Physics(EULER, CG, 8, 8),
