@@ -1,0 +1,127 @@
+"""Learner updates a second beside those of sbx's SAC and CrossQ, in turns on the same cores.
+
+.venv/bin/pip install sbx-rl==0.28.0, then
+python benchmarks/update_speed.py --out update_speed.json
+
+Batches of 256 and the same widths for all: 256, 256, 256 for the policy, 256, 256 for the critics.
+Sampling the batch is part of an update; compilation is not.
+"""
+
+import dataclasses
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import jax
+import sbx
+import tyro
+
+from mjx_dm import replay
+from mjx_dm.bench.cases import full_ring
+from mjx_dm.evaluate import ENV_ID
+from mjx_dm.files import write_json
+from mjx_dm.learner import make_learner
+from mjx_dm.presets import PRESETS
+from mjx_dm.types import OBS_SIZE
+
+CONFIG = PRESETS["cpu"]
+ROWS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Time the updates of each learner, in turns."""
+
+    out: Path = Path("update_speed.json")
+    updates: int = 100
+    """Updates of each learner in a round."""
+    rounds: int = 7
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = tyro.cli(Options, args=arguments)
+    contenders = {
+        "mjx_dm, preset cpu": _ours(options.updates),
+        "sbx SAC": _theirs(sbx.SAC, options.updates),
+        "sbx CrossQ": _theirs(sbx.CrossQ, options.updates),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(options.rounds):
+        for name, update in contenders.items():
+            start = time.perf_counter()
+            update()
+            rates[name].append(options.updates / (time.perf_counter() - start))
+    ours = rates["mjx_dm, preset cpu"]
+    report = {
+        "versions": {name: metadata.version(name) for name in ("jax", "sbx-rl")},
+        "batch": CONFIG.learner.batch_size,
+        "updates_per_second": {
+            name: {
+                "median": statistics.median(rate),
+                "rounds": rate,
+                "times_ours": statistics.median(a / b for a, b in zip(rate, ours, strict=True)),
+            }
+            for name, rate in rates.items()
+        },
+    }
+    write_json(options.out, report)
+    for name, row in report["updates_per_second"].items():
+        print(f"{name}: {row['median']:.1f} updates/s, {row['times_ours']:.2f} of ours")
+    return 0
+
+
+def _ours(updates: int) -> Callable[[], Any]:
+    config, learner = CONFIG.learner, make_learner(CONFIG.learner)
+    obs = jax.random.normal(jax.random.key(0), (CONFIG.num_envs, OBS_SIZE))
+    ring = full_ring(replay.init(ROWS, CONFIG.num_envs), obs)
+
+    @jax.jit
+    def chunk(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+        def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+            sample_key, key = jax.random.split(key)
+            batch = replay.sample(ring, sample_key, config.batch_size, 1, config.discount)
+            return learner.update(state, batch, key)[0], key
+
+        state, _ = jax.lax.scan(step, state, jax.random.split(key, updates))
+        return state, jax.random.fold_in(key, 1)
+
+    carry = chunk(learner.init(jax.random.key(0)), jax.random.key(1))
+
+    def update() -> None:
+        nonlocal carry
+        carry = jax.block_until_ready(chunk(*carry))
+
+    return update
+
+
+def _theirs(algorithm: Any, updates: int) -> Callable[[], Any]:
+    model = algorithm(
+        "MlpPolicy",
+        gymnasium.make(ENV_ID),
+        batch_size=CONFIG.learner.batch_size,
+        buffer_size=ROWS,
+        policy_kwargs={"net_arch": {"pi": [256, 256, 256], "qf": [256, 256]}},
+        seed=0,
+    )
+    # Its own call sets it up and fills its replay with random actions.
+    model.learning_starts = ROWS
+    model.learn(ROWS)
+
+    def update() -> None:
+        model.train(updates, CONFIG.learner.batch_size)
+        jax.block_until_ready(model.policy.qf_state.params)
+
+    # Twice: CrossQ's program depends on where the last call ended.
+    update()
+    update()
+    return update
+
+
+if __name__ == "__main__":
+    sys.exit(main())
