@@ -107,11 +107,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _film(qpos: list[Any], path: Path) -> None:
-    from mjx_dm import render
+    from mjx_dm import mp4, render
 
     try:
         render.write_video(qpos, path)
-        render.frame_strip(path, path.with_suffix(".png"))
+        mp4.frame_strip(path, path.with_suffix(".png"))
     except OSError as error:
         _complain(f"The scores stand, but no video could be written: {error}.", 0)
         return

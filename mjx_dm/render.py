@@ -9,15 +9,15 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import mujoco_env
-from PIL import Image
 
+from mjx_dm import mp4
 from mjx_dm.evaluate import Act, evaluate
 from mjx_dm.humanoid import STEP_SECONDS
 
@@ -102,58 +102,13 @@ def write_video(
         if backend is None or not _drawn_by_child(shown, unfinished, width, height, backend):
             if drawer == "gl":
                 raise NoDisplay(f"OpenGL ({backend}) failed while drawing. {gl_advice()}")
-            _encode(_ray_frames(shown, width, height), unfinished, width, height)
+            mp4.encode(
+                _ray_frames(shown, width, height), unfinished, width, height, FRAMES_PER_SECOND
+            )
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
     return len(shown)
-
-
-def frame_strip(video: str | Path, out_png: str | Path, count: int = 6) -> None:
-    """Write `count` evenly spaced frames of an MP4 file side by side as one PNG."""
-    last = _count_frames(video) - 1
-    chosen = [round(last * i / max(count - 1, 1)) for i in range(count)]
-    frames = dict(zip(sorted(set(chosen)), read_frames(video, chosen), strict=True))
-    Image.fromarray(np.concatenate([frames[i] for i in chosen], axis=1)).save(out_png)
-
-
-def small_gif(
-    video: str | Path, out_gif: str | Path, *, width: int = 320, max_seconds: float = 6.0
-) -> None:
-    """Write the first seconds of an MP4 file as a looping GIF, in real time.
-
-    Every third frame is kept, and 64 colours.
-    """
-    every = 3
-    total = _count_frames(video)
-    shown = min(total, max(1, round(max_seconds * FRAMES_PER_SECOND)))
-    images = [
-        Image.fromarray(frame).resize((width, round(width * frame.shape[0] / frame.shape[1])))
-        for frame in read_frames(video, range(0, shown, every))
-    ]
-    first, *others = [image.quantize(64) for image in images]
-    milliseconds = round(1000 * every / FRAMES_PER_SECOND)
-    first.save(out_gif, save_all=True, append_images=others, duration=milliseconds, loop=0)
-
-
-def read_frames(path: str | Path, chosen: Iterable[int] | None = None) -> np.ndarray:
-    """Frames of a video file, in order: (T, H, W, 3) uint8. Raises OSError where it is none.
-
-    chosen: the frames' numbers, from 0; all frames where it is None.
-    """
-    select = []
-    if chosen is not None:
-        select = ["-vf", "select=" + "+".join(rf"eq(n\,{i})" for i in sorted(set(chosen)))]
-    pictures = ["-f", "image2pipe", "-c:v", "ppm", "-fps_mode", "passthrough", "-"]
-    command = [*_ffmpeg(), "-i", str(path), *select, *pictures]
-    ffmpeg = subprocess.run(command, capture_output=True, check=False)
-    if ffmpeg.returncode or not ffmpeg.stdout:
-        raise OSError(f"{path} cannot be read as a video.")
-    # A PPM picture is "P6\nWIDTH HEIGHT\n255\n" and its pixels; all are of one size.
-    header = b"\n".join(ffmpeg.stdout.split(b"\n", 3)[:3]) + b"\n"
-    width, height = map(int, header.split()[1:3])
-    raw = np.frombuffer(ffmpeg.stdout, np.uint8).reshape(-1, len(header) + height * width * 3)
-    return raw[:, len(header) :].reshape(-1, height, width, 3)
 
 
 def find_gl() -> str | None:
@@ -234,39 +189,7 @@ def _drawn_by_child(qpos: np.ndarray, path: Path, width: int, height: int, backe
 def _draw_gl(states: str, path: str, width: str, height: str) -> None:
     """The child's work: draw the saved positions with OpenGL."""
     frames = _gl_frames(np.load(states), int(width), int(height))
-    _encode(frames, Path(path), int(width), int(height))
-
-
-def _encode(frames: Iterator[np.ndarray], path: Path, width: int, height: int) -> None:
-    """Frames (H, W, 3) uint8 to an MP4 that every browser plays. Raises OSError."""
-    raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {FRAMES_PER_SECOND:.6f} -i -".split()
-    coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-y"]
-    with subprocess.Popen(
-        [*_ffmpeg(), *raw, *coded, str(path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as ffmpeg:
-        assert ffmpeg.stdin and ffmpeg.stderr, "both are pipes"
-        try:
-            for frame in frames:
-                ffmpeg.stdin.write(frame.tobytes())
-            said = ffmpeg.communicate()[1]
-        except BrokenPipeError:
-            said = ffmpeg.stderr.read()
-    if ffmpeg.returncode:
-        raise OSError(f"ffmpeg could not write {path}: {said.decode(errors='replace').strip()}")
-
-
-def _count_frames(video: str | Path) -> int:
-    import imageio_ffmpeg
-
-    return imageio_ffmpeg.count_frames_and_secs(str(video))[0]
-
-
-def _ffmpeg() -> list[str]:
-    """The start of its command line. imageio_ffmpeg's own readers and writers fork, and JAX, which
-    the caller may have running, can deadlock in a fork; subprocess by itself spawns."""
-    import imageio_ffmpeg  # 68 MB that only films need
-
-    return [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error"]
+    mp4.encode(frames, Path(path), int(width), int(height), FRAMES_PER_SECOND)
 
 
 def _drawing_model(width: int, height: int) -> mujoco.MjModel:

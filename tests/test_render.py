@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import eval_render
-from mjx_dm import render
+from mjx_dm import mp4, render
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.evaluate import evaluate
 from mjx_dm.humanoid import STEP_SECONDS
@@ -32,7 +32,7 @@ def film(request, tmp_path_factory):
     count = render.record_episode(
         feedback, path, seed=3, width=WIDTH, height=HEIGHT, drawer=request.param
     )
-    return SimpleNamespace(path=path, count=count, frames=render.read_frames(path))
+    return SimpleNamespace(path=path, count=count, frames=mp4.read_frames(path))
 
 
 def test_video_holds_every_second_state_of_the_evaluated_episode(film) -> None:
@@ -62,12 +62,12 @@ def test_camera_follows_the_body(film) -> None:
 
 
 def test_strip_and_gif_show_evenly_spaced_frames(film, tmp_path) -> None:
-    render.frame_strip(film.path, tmp_path / "strip.png", count=3)
+    mp4.frame_strip(film.path, tmp_path / "strip.png", count=3)
     strip = np.asarray(Image.open(tmp_path / "strip.png"))
     assert strip.shape == (HEIGHT, 3 * WIDTH, 3)
     np.testing.assert_array_equal(strip[:, :WIDTH], film.frames[0])
     np.testing.assert_array_equal(strip[:, -WIDTH:], film.frames[-1])
-    render.small_gif(film.path, tmp_path / "loop.gif", width=64)
+    mp4.small_gif(film.path, tmp_path / "loop.gif", width=64)
     with Image.open(tmp_path / "loop.gif") as gif:
         assert gif.size == (64, 48)
         assert gif.n_frames == -(-film.count // 3)
@@ -78,7 +78,7 @@ def test_video_stops_at_max_seconds(tmp_path) -> None:
     path = tmp_path / "short.mp4"
     options = {"width": WIDTH, "height": HEIGHT, "drawer": "rays"}
     assert render.write_video(qpos, path, max_seconds=0.3, **options) == 10
-    assert len(render.read_frames(path)) == 10
+    assert len(mp4.read_frames(path)) == 10
 
 
 def test_floor_has_no_edge_where_a_runner_gets_to() -> None:
@@ -115,7 +115,7 @@ def test_gl_probe_survives_a_backend_that_does_not_exist(monkeypatch) -> None:
 def test_unreadable_video_is_one_sentence(tmp_path) -> None:
     (tmp_path / "a.mp4").write_text("no video")
     with pytest.raises(OSError, match="cannot be read as a video"):
-        render.read_frames(tmp_path / "a.mp4")
+        mp4.read_frames(tmp_path / "a.mp4")
 
 
 @pytest.fixture
