@@ -29,7 +29,7 @@ METRICS = (
 class LearnerState(NamedTuple):
     """Everything that learning changes. `updates` counts gradient updates.
 
-    `average_actor` follows the actor slowly; it is what is scored, `actor` is what explores.
+    `average_actor` follows `actor` slowly and is what is scored; each acts in some of the worlds.
     The optimisers see the parameters as one vector.
     """
 
@@ -54,8 +54,9 @@ class Learner(NamedTuple):
     updates(state, batches, keys) -> (state, metrics); each consumes its keys.
 
     `obs` is `(N, 376)`, normalised where the config says so; actions `(N, 17)` are in the policy's
-    own units (see `to_env_action`). `batch` is a Transition with leading dimension B; `batches`
-    and `keys` have a further one, U, before it, over which the metrics of `updates` are means.
+    own units (see `to_env_action`), the first `average_worlds` of them those of the scored policy.
+    `batch` is a Transition with leading dimension B; `batches` and `keys` have a further one, U,
+    before it, over which the metrics of `updates` are means.
     """
 
     init: Callable[[Array], LearnerState]
@@ -125,7 +126,12 @@ def make_learner(config: LearnerConfig) -> Learner:
         return gmm, clip(action)
 
     def act(state: LearnerState, obs: Float[Array, "N 376"], key: Array) -> Float[Array, "N 17"]:
-        return choose(state.actor, state.critic, obs, key)[1]
+        count = round(config.average_worlds * len(obs))
+        if not count:
+            return choose(state.actor, state.critic, obs, key)[1]
+        keys = jax.random.split(key)
+        steady = choose(state.average_actor, state.critic, obs[:count], keys[0])[1]
+        return jnp.concatenate([steady, choose(state.actor, state.critic, obs[count:], keys[1])[1]])
 
     def critic_loss(params: Params, state: LearnerState, batch: Transition, key: Array):
         gmm, next_action = choose(state.actor, params, batch.next_obs, key)

@@ -104,6 +104,8 @@ def _check_range(name: str, value: Any) -> None:
         raise ConfigError(f"{flag} {shown} must not be negative.")
     if name in ("discount", "polyak", "ess_target", "actor_average") and not 0 < value <= 1:
         raise ConfigError(f"{flag} {shown} must lie above 0 and at most at 1.")
+    if name == "average_worlds" and not 0 <= value <= 1:
+        raise ConfigError(f"{flag} {shown} must lie between 0 and 1.")
     if name == "broad_share" and not 0 < value < 1:
         raise ConfigError(f"{flag} {shown} must lie between 0 and 1.")
     if name == "num_atoms" and value < 2:

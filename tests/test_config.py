@@ -36,6 +36,7 @@ def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
         (["--replay-size", "63"], "--replay-size 63"),
         (["--random-steps", "1"], "--random-steps 1"),
         (["--actor-batch-size", "512"], "--actor-batch-size 512"),
+        (["--average-worlds", "1.5"], "--average-worlds 1.5"),
         (["--proposal", "sideways"], "--proposal sideways"),
         (["--proposal", "broad", "--broad-share", "1"], "--broad-share 1"),
         (["--proposal", "prior", "--subtract-score"], "--subtract-score holds for samples"),

@@ -120,7 +120,7 @@ def with_log_std_bias(case, state, bias):
     name = f"Dense_{len(case.config.actor_widths) + 2}"
     layers = dict(state.actor["params"])
     layers[name] = {**layers[name], "bias": jnp.full_like(layers[name]["bias"], bias)}
-    return state._replace(actor={"params": layers})
+    return state._replace(actor={"params": layers}, average_actor={"params": layers})
 
 
 def log_prob(mixture, action):
@@ -281,6 +281,19 @@ def test_sampled_actions_follow_the_key_and_stay_in_the_box(ours):
     a, b = (np.asarray(ours.act(state, obs, jax.random.key(k))) for k in (0, 1))
     assert np.abs(a).max() == 1.0 and 0.2 < np.mean(np.abs(a) == 1.0) < 0.5
     assert np.mean(a != b) > 0.8
+
+
+def test_the_scored_policy_acts_in_its_share_of_the_worlds(ours, published):
+    other, obs, key = ours.init(jax.random.key(5)).actor, batch_of(9).obs, jax.random.key(0)
+    before = ours.act(ours.start, obs, key)
+    for name, rows in (("average_actor", slice(0, BATCH // 2)), ("actor", slice(BATCH // 2, None))):
+        after = ours.act(ours.start._replace(**{name: other}), obs, key)
+        changed = np.zeros(BATCH, bool)
+        changed[rows] = True
+        np.testing.assert_array_equal(np.any(after != before, -1), changed)
+    state = published.start._replace(average_actor=published.init(jax.random.key(5)).actor)
+    published_action = published.act(published.start, obs, key)
+    np.testing.assert_array_equal(published.act(state, obs, key), published_action)
 
 
 def test_bounded_actions_are_scaled_to_the_legal_box_and_published_ones_left_alone():
