@@ -29,7 +29,8 @@ METRICS = (
 class LearnerState(NamedTuple):
     """Everything that learning changes. `updates` counts gradient updates.
 
-    `average_actor` follows `actor` slowly and is what is scored; each acts in some of the worlds.
+    `average_actor` follows `actor` slowly and is what is scored; which of them acts in a world is
+    the setting `average_worlds`.
     The optimisers see the parameters as one vector.
     """
 

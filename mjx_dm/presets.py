@@ -31,7 +31,6 @@ PRESETS: dict[str, Config] = {
             polyak=0.005,
             polyak_every=50,
             actor_average=1.0,
-            average_worlds=0.0,
             actor_lr=3e-4,
             critic_lr=3e-4,
             max_grad_norm=float("inf"),

@@ -63,7 +63,8 @@ def published():
 
 @pytest.fixture(scope="module")
 def ours():
-    """The default learner, small: categorical critic, sampled actions, both duals."""
+    """The default learner, small, in half of whose worlds the scored policy acts: categorical
+    critic, sampled actions, both duals."""
     config = dataclasses.replace(
         LearnerConfig(),
         **TINY,
@@ -72,6 +73,7 @@ def ours():
         value_min=-20.0,
         value_max=20.0,
         num_atoms=21,
+        average_worlds=0.5,
         actor_lr=3e-3,
         critic_lr=3e-3,
     )
