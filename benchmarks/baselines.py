@@ -102,6 +102,9 @@ def main(arguments: list[str] | None = None) -> int:
     saved, replay = options.out.with_suffix(".zip"), options.out.with_suffix(".pkl")
     seconds, evaluations = 0.0, []
     if options.resume:
+        if missing := [str(p) for p in (options.out, saved, replay) if not p.exists()]:
+            print(f"baselines.py: --resume needs {', '.join(missing)}.", file=sys.stderr)
+            return 2
         model = algorithm.load(saved, env=env)
         model.load_replay_buffer(replay)
         evaluations = json.loads(options.out.read_text())["evaluations"]
