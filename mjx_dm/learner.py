@@ -29,9 +29,8 @@ METRICS = (
 class LearnerState(NamedTuple):
     """Everything that learning changes. `updates` counts gradient updates.
 
-    `average_actor` follows `actor` slowly and is what is scored; which of them acts in a world is
-    the setting `average_worlds`.
-    The optimisers see the parameters as one vector.
+    `average_actor` follows `actor` slowly and is what is scored; `average_worlds` is the share of
+    worlds in which it acts. The optimisers see the parameters as one vector.
     """
 
     actor: Params
