@@ -31,6 +31,7 @@ from jax.experimental import topologies
 from mjx_dm import envs, training
 from mjx_dm.config import Config, LearnerConfig
 from mjx_dm.engines import make_engine
+from mjx_dm.files import write_json
 from mjx_dm.humanoid import PHYSICS
 from mjx_dm.learner import make_learner
 from mjx_dm.presets import PRESETS
@@ -101,7 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
         counted = count(compiled, PHYSICS["mjx", options.physics].iterations)
         report["programs"][name] = counted | {"compile_seconds": time.monotonic() - start}
         print(name, json.dumps(report["programs"][name]), flush=True)
-        options.out.write_text(json.dumps(report, indent=1) + "\n")
+        write_json(options.out, report)
     return 0
 
 

@@ -6,7 +6,6 @@ rounds that interleave the variants. Contacts, integrator, solver and line searc
 """
 
 import dataclasses
-import json
 import statistics
 import sys
 import time
@@ -22,7 +21,8 @@ from rich.table import Table
 
 from mjx_dm import evaluate, humanoid
 from mjx_dm.engines import MujocoEngine
-from mjx_dm.envs import HumanoidEnv
+from mjx_dm.envs import HumanoidEnv, make_env
+from mjx_dm.files import write_json
 from mjx_dm.humanoid import FRAME_SKIP, Physics
 from mjx_dm.policy import Policy, load_policy
 
@@ -63,6 +63,8 @@ class Options:
     out: Path = Path("physics_study.json")
     episodes: int = 10
     seed: int = 1000
+    engines: tuple[str, ...] = ()
+    """Engines in whose own fast physics the policies are scored too: mjx, warp."""
     rounds: int = 5
     """Timed passes over the recorded states, interleaved over the variants."""
 
@@ -77,24 +79,27 @@ def main(arguments: list[str] | None = None) -> int:
     speed = _speed(models, states, options.rounds)
     rows = []
     for name, model in models.items():
-        scores = {
-            run: _score(policy, model, options.episodes, options.seed)
-            for run, policy in policies.items()
-        }
+        env = HumanoidEnv(MujocoEngine(model, options.episodes), options.episodes)
+        scores = {run: score(policy, env, options.seed) for run, policy in policies.items()}
         rows.append({"variant": name, "speed": speed[name], "scores": scores})
         print(name, scores, flush=True)
-    report = {"episodes": options.episodes, "seed": options.seed, "rows": rows}
-    options.out.write_text(json.dumps(report, indent=1) + "\n")
+    report = {"episodes": options.episodes, "seed": options.seed, "rows": rows, "engines": {}}
+    for engine in options.engines:
+        env = make_env(options.episodes, engine, "fast")
+        report["engines"][engine] = {
+            run: score(policy, env, options.seed) for run, policy in policies.items()
+        }
+        print(engine, report["engines"][engine], flush=True)
+    write_json(options.out, report)
     _show(rows)
     return 0
 
 
-def _score(policy: Policy, model: mujoco.MjModel, episodes: int, seed: int) -> dict[str, float]:
-    """The mean action's return over one episode a world, from the same starts for every model."""
-    env = HumanoidEnv(MujocoEngine(model, episodes), episodes)
+def score(policy: Policy, env: HumanoidEnv, seed: int) -> dict[str, float]:
+    """The mean action's return over one episode a world, from the same starts for every physics."""
     step = jax.jit(env.step)
     state = jax.jit(env.reset)(jax.random.key(seed))
-    total, live = np.zeros(episodes), np.ones(episodes, bool)
+    total, live = np.zeros(env.num_envs), np.ones(env.num_envs, bool)
     while live.any():
         state = step(state, policy.act(np.asarray(state.obs)))
         total[live] += np.asarray(state.reward)[live]

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 from mjx_dm import losses, networks
 from mjx_dm.config import LearnerConfig
 from mjx_dm.gmm import GMM
-from mjx_dm.learner import LearnerState, Metrics, Params
+from mjx_dm.learner import Metrics
+from mjx_dm.learner_state import LearnerState, Params
 from mjx_dm.types import Transition
 
 DORMANT = 0.025

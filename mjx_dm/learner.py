@@ -1,22 +1,21 @@
 """The learner: density matching of a GMM policy against twin critics, as (init, act, update)."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax.flatten_util import ravel_pytree
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from mjx_dm import action_rules, duals, losses, networks
 from mjx_dm.config import LearnerConfig
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT
+from mjx_dm.learner_state import AsTrees, LearnerState, Params, as_vectors, vector
 from mjx_dm.proposals import propose
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
-Params = Any
 Metrics = dict[str, Float[Array, ""]]
 # What an update reports, in the order of the alphabet.
 METRICS = (
@@ -24,28 +23,6 @@ METRICS = (
     "effective_components", "entropy", "ess", "mean_sigma", "q_mean", "target_mean", "temperature",
     "weights_kl",
 )  # fmt: skip
-
-
-class LearnerState(NamedTuple):
-    """Everything that learning changes. `updates` counts gradient updates.
-
-    `average_actor` follows `actor` slowly and is what is scored; `average_worlds` is the share of
-    worlds in which it acts. The optimisers see the parameters as one vector.
-    """
-
-    actor: Params
-    average_actor: Params
-    critic: Params
-    target_critic: Params
-    actor_optimizer: optax.OptState
-    critic_optimizer: optax.OptState
-    log_temperature: Float[Array, ""]
-    log_alpha: Float[Array, ""]
-    updates: Int[Array, ""]
-
-
-# Gives the networks of a state of vectors their shapes back.
-AsTrees = Callable[[LearnerState], LearnerState]
 
 
 class Learner(NamedTuple):
@@ -94,8 +71,8 @@ def make_learner(config: LearnerConfig) -> Learner:
             average_actor=jax.tree.map(jnp.copy, actor_params),
             critic=critic_params,
             target_critic=jax.tree.map(jnp.copy, critic_params),
-            actor_optimizer=actor_optimizer.init(_vector(actor_params)),
-            critic_optimizer=critic_optimizer.init(_vector(critic_params)),
+            actor_optimizer=actor_optimizer.init(vector(actor_params)),
+            critic_optimizer=critic_optimizer.init(vector(critic_params)),
             log_temperature=jnp.log(jnp.asarray(config.temperature, jnp.float32)),
             log_alpha=jnp.log(jnp.asarray(max(config.alpha, 1e-30), jnp.float32)),
             updates=jnp.zeros((), jnp.int32),
@@ -245,19 +222,19 @@ def make_learner(config: LearnerConfig) -> Learner:
         ), metrics
 
     def update(state: LearnerState, batch: Transition, key: Array) -> tuple[LearnerState, Metrics]:
-        vectors, as_trees = _as_vectors(state)
+        vectors, as_trees = as_vectors(state)
         vectors, metrics = update_vectors(vectors, as_trees, batch, key)
         return as_trees(vectors), metrics
 
     def updates(
         state: LearnerState, batches: Transition, keys: Array
     ) -> tuple[LearnerState, Metrics]:
-        vectors, as_trees = _as_vectors(state)
+        vectors, as_trees = as_vectors(state)
 
         def step(vectors: LearnerState, inputs: tuple[Transition, Array]):
             vectors, metrics = update_vectors(vectors, as_trees, *inputs)
             # One row a step costs one kernel, a dict of scalars one for each.
-            return vectors, _vector(metrics)
+            return vectors, vector(metrics)
 
         vectors, rows = jax.lax.scan(step, vectors, (batches, keys))
         return as_trees(vectors), dict(zip(METRICS, jnp.mean(rows, 0), strict=True))
@@ -274,37 +251,9 @@ def _means(rows: dict[str, Float[Array, "B"]]) -> Metrics:
     return dict(zip(rows, jnp.mean(jnp.stack(list(rows.values())), -1), strict=True))
 
 
-def _vector(tree: Any) -> Float[Array, "P"]:
-    return ravel_pytree(tree)[0]
-
-
 def _gradient(tree: Params) -> Float[Array, "P"]:
     # Joined once: a CPU would join again for every use.
-    return jax.lax.optimization_barrier(_vector(tree))
-
-
-def _as_vectors(state: LearnerState) -> tuple[LearnerState, AsTrees]:
-    """`state` with every network's parameters as one vector `(P,)`, and the way back.
-
-    What is done to each parameter alike (norms, Adam, averages) is then one kernel for all.
-    """
-    actor, actor_tree = ravel_pytree(state.actor)
-    critic, critic_tree = ravel_pytree(state.critic)
-
-    def as_trees(vectors: LearnerState) -> LearnerState:
-        return vectors._replace(
-            actor=actor_tree(vectors.actor),
-            average_actor=actor_tree(vectors.average_actor),
-            critic=critic_tree(vectors.critic),
-            target_critic=critic_tree(vectors.target_critic),
-        )
-
-    return state._replace(
-        actor=actor,
-        average_actor=_vector(state.average_actor),
-        critic=critic,
-        target_critic=_vector(state.target_critic),
-    ), as_trees
+    return jax.lax.optimization_barrier(vector(tree))
 
 
 def _optimizer(config: LearnerConfig, learning_rate: float) -> optax.GradientTransformation:

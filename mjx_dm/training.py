@@ -15,12 +15,12 @@ from mjx_dm.envs import EnvState, HumanoidEnv
 from mjx_dm.learner import (
     METRICS,
     Learner,
-    LearnerState,
     Metrics,
     make_learner,
     random_action,
     to_env_action,
 )
+from mjx_dm.learner_state import LearnerState
 from mjx_dm.networks import Normalizer
 from mjx_dm.replay import Replay
 from mjx_dm.rollout import collect
