@@ -1,6 +1,7 @@
 """Score a run's newest policy on CPU Gymnasium Humanoid-v4 and film its median episode.
 
 python eval_render.py runs/demo --episodes 20
+python eval_render.py runs/demo/best  # the one that scored best while it trained
 """
 
 import os
@@ -20,7 +21,7 @@ class Options:
     """Score a run's newest policy on CPU Gymnasium Humanoid-v4 and film its median episode."""
 
     run_dir: tyro.conf.Positional[Path]
-    """The run directory, as given to train.py."""
+    """The run directory, as given to train.py, or its folder best: the policy that scored best."""
     episodes: int = 10
     """Whole episodes to play."""
     seed: int = 1000
@@ -51,7 +52,10 @@ class Options:
             rules = ", ".join(ACTION_RULES)
             return f"--action-rule {self.action_rule} is unknown; choose from {rules}."
         if not self.run_dir.is_dir():
-            return f"There is no run directory {self.run_dir}."
+            return (
+                f"There is no run directory {self.run_dir}: give the --run-dir of a training run, "
+                "or benchmarks/policies/humanoid_cpu."
+            )
         checkpoints = self.run_dir / "checkpoints"
         if not checkpoints.is_dir() or not any(checkpoints.iterdir()):
             return f"{self.run_dir} holds no checkpoint: train.py writes them to {checkpoints}."

@@ -24,7 +24,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from mjx_dm.evaluate import ENV_ID, evaluate
 from mjx_dm.files import write_json
-from mjx_dm.run import EVAL_SEED
+
+FIRST_SEED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Scored(BaseCallback):
         def act(obs: np.ndarray) -> np.ndarray:
             return self.model.predict(obs, deterministic=True)[0]
 
-        score = evaluate(act, episodes=episodes, seed=EVAL_SEED)
+        score = evaluate(act, episodes=episodes, seed=FIRST_SEED)
         self.evaluations.append(
             {
                 "env_steps": self.model.num_timesteps,

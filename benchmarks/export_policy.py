@@ -4,8 +4,6 @@ OUT_DIR gets the settings and a checkpoint with the scored policy and its normal
 all that eval_render.py reads; a run cannot be resumed from it.
 """
 
-import dataclasses
-import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +12,7 @@ import tyro
 
 from mjx_dm import checkpoint, config
 from mjx_dm.checkpoint import CheckpointError
+from mjx_dm.policy import keep_policy
 
 
 def main(
@@ -30,13 +29,8 @@ def main(
     except CheckpointError as error:
         print(f"export_policy.py: {error}", file=sys.stderr)
         return 2
-    policy = {
-        "learner": {"average_actor": arrays["learner"]["average_actor"]},
-        "normalizer": arrays["normalizer"],
-    }
-    checkpoint.save(out_dir / "checkpoints", step, policy)
-    settings = dataclasses.replace(config.load(run_dir / "config.json"), run_dir="")
-    (out_dir / "config.json").write_text(json.dumps(config.to_json(settings), indent=2) + "\n")
+    actor, normalizer = arrays["learner"]["average_actor"], arrays["normalizer"]
+    keep_policy(out_dir, config.load(run_dir / "config.json"), step, actor, normalizer)
     return 0
 
 

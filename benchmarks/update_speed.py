@@ -8,6 +8,7 @@ Sampling the batch is part of an update; compilation is not.
 """
 
 import dataclasses
+import functools
 import statistics
 import sys
 import time
@@ -21,7 +22,7 @@ import jax
 import sbx
 import tyro
 
-from mjx_dm import replay
+from mjx_dm import replay, training
 from mjx_dm.bench.cases import full_ring
 from mjx_dm.evaluate import ENV_ID
 from mjx_dm.files import write_json
@@ -81,7 +82,7 @@ def _ours(updates: int) -> Callable[[], Any]:
     obs = jax.random.normal(jax.random.key(0), (CONFIG.num_envs, OBS_SIZE))
     ring = full_ring(replay.init(ROWS, CONFIG.num_envs), obs)
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=training.compiler_options())
     def chunk(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
             sample_key, key = jax.random.split(key)

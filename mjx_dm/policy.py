@@ -1,8 +1,9 @@
-"""A trained policy, loaded from a run directory to be scored."""
+"""A trained policy: kept as a run directory in small, loaded from a run directory to be scored."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from jaxtyping import Array, Float
 
 from mjx_dm import action_rules, checkpoint, config, networks
 from mjx_dm.checkpoint import CheckpointError
-from mjx_dm.config import ConfigError, LearnerConfig
+from mjx_dm.config import Config, ConfigError, LearnerConfig
+from mjx_dm.files import write_json
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT
 from mjx_dm.learner import Params, to_env_action
@@ -48,6 +50,17 @@ def load_policy(run_dir: Path, rule: str = "mean") -> Policy:
         settings.learner, learner["average_actor"], normalizer, rule, learner.get("critic")
     )
     return Policy(act, step, f"{step:012d}", f"{config.ACTION_RULES[rule]}, clipped")
+
+
+def keep_policy(directory: Path, settings: Config, env_steps: int, actor: Any, normalizer: Any):
+    """Makes `directory` a run directory in small, in place of what was kept there before.
+
+    It holds the settings, the policy that is scored and its normaliser: what eval_render.py reads,
+    and too little to resume a run. Raises CheckpointError where it cannot be written.
+    """
+    kept = {"learner": {"average_actor": actor}, "normalizer": normalizer}
+    checkpoint.save(directory / "checkpoints", env_steps, kept, keep=1)
+    write_json(directory / "config.json", config.to_json(replace(settings, run_dir="")))
 
 
 def make_act(

@@ -182,7 +182,9 @@ def main(arguments: list[str] | None = None) -> int:
     begun = time.monotonic()
     with ThreadPoolExecutor() as pool:
         lowered = advance.lower(shapes), score.lower(shapes.learner, shapes.normalizer, keys)
-        chunk, judge = pool.map(lambda program: program.compile(), lowered)
+        chunk, judge = pool.map(
+            lambda program: program.compile(training.compiler_options()), lowered
+        )
     print(f"{size} learners compiled in {time.monotonic() - begun:.0f} s", flush=True)
     state = init(keys)
     launches = max(1, options.round_env_steps // (config.num_envs * config.chunk_iterations))

@@ -18,15 +18,17 @@ from mjx_dm import config as configs
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import choose_engine, make_engine
-from mjx_dm.evaluate import Evaluation, evaluate
+from mjx_dm.evaluate import evaluate
 from mjx_dm.files import write_json
-from mjx_dm.metrics import MetricsWriter
-from mjx_dm.policy import make_act
+from mjx_dm.metrics import MetricsWriter, read_metrics
+from mjx_dm.policy import keep_policy, make_act
 from mjx_dm.progress import Progress
 from mjx_dm.replay import Replay
 from mjx_dm.training import TrainState
 
-EVAL_SEED = 1000
+# Other episodes than eval_render.py plays, so that the best policy is not scored by those that
+# chose it.
+EVAL_SEED = 0
 
 
 class Saved(NamedTuple):
@@ -55,6 +57,7 @@ class _Run:
         self.config, self.engine, self.reason = config, engine, reason
         self.directory = config.directory
         self.train_seconds = 0.0
+        self.best_return = -math.inf
         self.last_saved = -1
         self.told_of_quarantine = False
 
@@ -69,7 +72,8 @@ class _Run:
             init = jax.jit(lambda key: training.init(c, env, key))
             shapes = jax.eval_shape(init, jax.random.key(c.seed))
             start = time.monotonic()
-            chunk = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(shapes).compile()
+            program = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(shapes)
+            chunk = program.compile(training.compiler_options())
             say(f"Compiled in {time.monotonic() - start:.0f} s.")
             needed = memory.plan(shapes, chunk)
             say(f"Memory: {needed}.")
@@ -85,6 +89,8 @@ class _Run:
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
                 _stop_on_signal() as stop,
             ):
+                if c.resume:
+                    self.best_return = self._best_return()
                 self._loop(chunk, state, stop)
             plotting.plot_run(self.directory)
         return self.directory
@@ -136,6 +142,9 @@ class _Run:
         self._save(state, env_steps)
         if not stop.is_set():
             self._evaluate(state, env_steps)
+        if self.best_return > -math.inf:
+            best = self.directory / "best"
+            self.progress.say(f"The policy that scored best, {self.best_return:.0f}, is in {best}.")
         if c.save_replay:
             self._save_replay(state.replay, env_steps)
         if stop.is_set():
@@ -195,7 +204,14 @@ class _Run:
             learn_from=saved.iteration + jnp.asarray(refill, jnp.int32),
         )
 
-    def _evaluate(self, state: TrainState, env_steps: int) -> Evaluation:
+    def _best_return(self) -> float:
+        """What the policy in best/ reached; without one, anything is better."""
+        if not (self.directory / "best").exists():
+            return -math.inf
+        scores = read_metrics(self.directory / "metrics.jsonl").get("eval_return", [])
+        return max((x for x in scores if not math.isnan(x)), default=-math.inf)
+
+    def _evaluate(self, state: TrainState, env_steps: int) -> None:
         act = make_act(self.config.learner, state.learner.average_actor, state.normalizer)
         result = evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
         self.writer.write(
@@ -213,7 +229,10 @@ class _Run:
             f"return {result.mean:.0f} ± {result.std:.0f} over {len(result.returns)} episodes "
             f"(seeds {EVAL_SEED}-{EVAL_SEED + len(result.returns) - 1}, mixture mean)."
         )
-        return result
+        if result.mean > self.best_return:
+            self.best_return = result.mean
+            best, learner = self.directory / "best", state.learner
+            keep_policy(best, self.config, env_steps, learner.average_actor, state.normalizer)
 
 
 def _about_quarantine(engine: str, quarantined: int, failed: int) -> str:

@@ -47,7 +47,8 @@ def test_a_run_leaves_its_settings_metrics_checkpoint_and_plots(finished):
 def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_path):
     reports = []
     for name in ("a", "b"):
-        arguments = [str(finished), "--episodes", "1", "--no-video", "--out", str(tmp_path / name)]
+        played = ["--episodes", "1", "--seed", str(runs.EVAL_SEED), "--no-video"]
+        arguments = [str(finished), *played, "--out", str(tmp_path / name)]
         assert eval_render.main(arguments) == 0
         reports.append(json.loads((tmp_path / name / "eval.json").read_text()))
     assert reports[0]["returns"] == reports[1]["returns"]
@@ -64,6 +65,27 @@ def test_a_run_is_resumed_where_it_ended(finished, capsys):
     assert train.main([*again, "--env-steps", "1024"]) == 0
     assert "Resumed at 512" in capsys.readouterr().out
     assert (finished / "metrics.jsonl").read_text().startswith(before)
+
+
+def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):
+    run_dir = tmp_path / "run"
+    often = ["--run-dir", str(run_dir), "--eval-every", "128"]
+    assert train.main([*SMOKE, *often]) == 0
+    kept = []
+    for steps in (512, 1024):
+        if steps == 1024:
+            assert train.main([*often, "--resume", "--env-steps", "1024"]) == 0
+        metrics = read_metrics(run_dir / "metrics.jsonl")
+        scores = np.nan_to_num(metrics["eval_return"], nan=-np.inf)
+        assert np.isfinite(scores).sum() >= steps / 128
+        kept.append(metrics["step"][int(np.argmax(scores))])
+        assert [p.name for p in (run_dir / "best" / "checkpoints").iterdir()] == [
+            f"{kept[-1]:012d}"
+        ]
+    arguments = [str(run_dir / "best"), "--episodes", "1", "--seed", "0", "--no-video"]
+    assert eval_render.main(arguments) == 0
+    report = json.loads((run_dir / "best" / "eval" / "eval.json").read_text())
+    assert report["mean"] == pytest.approx(np.max(scores), rel=1e-6)
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(finished, tmp_path):

@@ -78,11 +78,13 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(program):
     assert np.any(first != weights(1))
 
 
-def test_the_replay_is_written_in_place():
+def test_the_program_writes_the_replay_in_place_and_leaves_out_ynnpack():
     config = small(replay_size=100_000)
     env = envs.make_env(config.num_envs, "mujoco", config.physics)
     state = jax.eval_shape(lambda key: training.init(config, env, key), jax.random.key(0))
-    compiled = jax.jit(training.make_chunk(config, env), donate_argnums=0).lower(state).compile()
+    program = jax.jit(training.make_chunk(config, env), donate_argnums=0).lower(state)
+    compiled = program.compile(training.compiler_options())
+    assert "ynn_fusion" not in compiled.as_text()
     memory = compiled.memory_analysis()
     ring = config.replay_size * 376 * 4
     assert memory.alias_size_in_bytes > ring

@@ -233,7 +233,8 @@ def _compile(
     part: str, settings: dict[str, Any], unit: str, work: int, program: Any, state: Any
 ) -> Case:
     start = time.perf_counter()
-    compiled = jax.jit(program, donate_argnums=0).lower(state).compile()
+    lowered = jax.jit(program, donate_argnums=0).lower(state)
+    compiled = lowered.compile(training.compiler_options())
     seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
     sizes = (memory.argument_size_in_bytes, memory.temp_size_in_bytes) if memory else (0, 0)
