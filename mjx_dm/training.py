@@ -55,7 +55,7 @@ def init(config: Config, env: HumanoidEnv, key: Array) -> TrainState:
     )
 
 
-def compiler_options() -> dict[str, str]:
+def compiler_options() -> dict[str, str | bool]:
     """What XLA is told when it compiles a program for the device at hand.
 
     On a CPU it would hand products and sums to YNNPACK, with which jax 0.10.2 runs the whole loop
