@@ -1,0 +1,128 @@
+"""Two settings beside each other, some seeds of each: what differs, and how sure that is.
+
+python benchmarks/compare_runs.py --a cpu_runs/a_seed*.json --b cpu_runs/b_seed*.json --out ab.json
+
+Runs are JSON files of benchmarks/results/cpu_runs. They are compared at the evaluations that all
+have, by environment steps. Per setting: the interquartile mean over the seeds with a 95% bootstrap
+interval (Agarwal et al. 2021; rliable's aggregate_iqm is the same trimmed mean). Between them: the
+difference of the means, b - a, with Welch's 95% interval, which is the stricter with few seeds.
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from scipy import stats
+
+from mjx_dm.files import write_json
+
+THRESHOLDS = (2000, 5000)
+# The run's own evaluations end on whole launches, up to this many steps late.
+LAUNCH = 3200
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Compare runs of two settings."""
+
+    a: list[Path]
+    b: list[Path]
+    out: Path
+    names: tuple[str, str] = ("a", "b")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    options = tyro.cli(Options, args=arguments)
+    groups = [[_curve(path) for path in paths] for paths in (options.a, options.b)]
+    if min(map(len, groups)) < 2:
+        print("compare_runs.py: give at least two runs of each setting.", file=sys.stderr)
+        return 2
+    steps = shared_steps([curve for group in groups for curve in group])
+    report: dict[str, Any] = {"names": options.names, "env_steps": steps, "rows": []}
+    for name, measure in measures(steps).items():
+        a, b = ([measure(curve) for curve in group] for group in groups)
+        report["rows"].append({"what": name, **compare(a, b)})
+    write_json(options.out, report)
+    _print(report)
+    return 0
+
+
+def _curve(path: Path) -> dict[int, float]:
+    """Return by environment steps, these rounded to where the evaluation was due."""
+    evaluations = json.loads(path.read_text())["evaluations"]
+    return {
+        (row["env_steps"] + LAUNCH) // 10_000 * 10_000: row["eval_return"] for row in evaluations
+    }
+
+
+def shared_steps(curves: list[dict[int, float]]) -> list[int]:
+    """The environment steps at which every run was scored."""
+    return sorted(set.intersection(*(set(curve) for curve in curves)))
+
+
+def measures(steps: list[int]) -> dict[str, Any]:
+    """Name -> a function of one run's curve."""
+    returns = {f"return at {x:,}": (lambda curve, x=x: curve[x]) for x in steps}
+    passed = {
+        f"env steps to {x:,}": (lambda curve, x=x: steps_to(curve, steps, x)) for x in THRESHOLDS
+    }
+    return (
+        returns | {"mean of the returns": lambda c: float(np.mean([c[x] for x in steps]))} | passed
+    )
+
+
+def steps_to(curve: dict[int, float], steps: list[int], threshold: float) -> float:
+    """Environment steps to the first return of `threshold`, on straight lines between evaluations.
+
+    NaN where it was not reached: no number would be fair.
+    """
+    before = (0, 0.0)
+    for x in steps:
+        if curve[x] >= threshold:
+            return before[0] + (x - before[0]) * (threshold - before[1]) / (curve[x] - before[1])
+        before = (x, curve[x])
+    return float("nan")
+
+
+def compare(a: list[float], b: list[float]) -> dict[str, Any]:
+    """IQM and interval of each, the difference of the means with its interval."""
+    welch = stats.ttest_ind(b, a, equal_var=False).confidence_interval()
+    return {
+        "a": _iqm(a),
+        "b": _iqm(b),
+        "difference": float(np.mean(b) - np.mean(a)),
+        "interval": [float(welch.low), float(welch.high)],
+    }
+
+
+def _iqm(values: list[float]) -> dict[str, Any]:
+    interval = stats.bootstrap(
+        (values,), lambda x, axis: stats.trim_mean(x, 0.25, axis), method="percentile", rng=0
+    ).confidence_interval
+    return {
+        "seeds": values,
+        "iqm": float(stats.trim_mean(values, 0.25)),
+        "interval": [float(interval.low), float(interval.high)],
+    }
+
+
+def _print(report: dict[str, Any]) -> None:
+    first, second = report["names"]
+    print(f"| | {first} | {second} | {second} - {first} |\n|---|---:|---:|---:|")
+    for row in report["rows"]:
+        cells = [f"{row[x]['iqm']:,.0f} ({_range(row[x]['interval'])})" for x in "ab"]
+        change = f"{row['difference']:+,.0f} ({_range(row['interval'])})"
+        print(f"| {row['what']} | {' | '.join(cells)} | {change} |")
+
+
+def _range(interval: list[float]) -> str:
+    return " to ".join(f"{x:,.0f}" for x in interval)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

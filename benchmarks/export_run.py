@@ -1,0 +1,66 @@
+"""What a run scored, as one JSON file: python benchmarks/export_run.py RUN_DIR OUT.json
+
+The settings and every evaluation, with what the launch before it told of the learner. The files of
+benchmarks/results/cpu_runs are made so.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from mjx_dm import config
+from mjx_dm.config import ConfigError
+from mjx_dm.files import write_json
+from mjx_dm.metrics import METRICS, read_metrics
+
+OF_EVALUATION = ("train_seconds", "eval_return", "eval_return_std", "eval_episodes")
+OF_LAUNCH = (
+    "updates", "episode_return", "mean_sigma", "effective_components", "q_error", "policy_kl",
+)  # fmt: skip
+
+
+def main(
+    run_dir: Annotated[Path, tyro.conf.Positional],
+    out: Annotated[Path, tyro.conf.Positional],
+    name: str = "",
+    note: str = "",
+) -> int:
+    """Exports run_dir to out; returns the exit status."""
+    try:
+        settings = config.to_json(config.load(run_dir / "config.json"))
+        metrics = read_metrics(run_dir / METRICS)
+    except (ConfigError, OSError, ValueError) as error:
+        print(f"export_run.py: {error}", file=sys.stderr)
+        return 2
+    report = {
+        "name": name or out.stem,
+        "note": note,
+        "config": settings | {"run_dir": ""},
+        "evaluations": evaluations(metrics),
+    }
+    write_json(out, report)
+    return 0
+
+
+def evaluations(metrics: dict[str, list]) -> list[dict[str, Any]]:
+    """One row for each step that was evaluated, in order."""
+    rows: dict[int, dict[str, Any]] = {}
+    launch: dict[str, float] = {}
+    for i, step in enumerate(metrics["step"]):
+        values = {key: column[i] for key, column in metrics.items()}
+        if values["updates"] == values["updates"]:
+            launch = values
+        else:
+            row = {key: _short(values[key]) for key in OF_EVALUATION}
+            rows[step] = {"env_steps": step} | row | {k: _short(launch[k]) for k in OF_LAUNCH}
+    return list(rows.values())
+
+
+def _short(value: float) -> float | None:
+    return None if value != value else round(value, 3)
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main))
