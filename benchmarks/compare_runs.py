@@ -2,7 +2,7 @@
 
 python benchmarks/compare_runs.py --a cpu_runs/a_seed*.json --b cpu_runs/b_seed*.json --out ab.json
 
-Runs are JSON files of benchmarks/results/cpu_runs. They are compared at the evaluations that all
+Runs are JSON files of benchmarks/export_run.py. They are compared at the evaluations that all
 have, by environment steps. Per setting: the interquartile mean over the seeds with a 95% bootstrap
 interval (Agarwal et al. 2021; rliable's aggregate_iqm is the same trimmed mean). Between them: the
 difference of the means, b - a, with Welch's 95% interval, which is the stricter with few seeds.
@@ -38,10 +38,12 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
-    groups = [[_curve(path) for path in paths] for paths in (options.a, options.b)]
+    try:
+        groups = [[_curve(path) for path in paths] for paths in (options.a, options.b)]
+    except ValueError as error:
+        return _complain(str(error))
     if min(map(len, groups)) < 2:
-        print("compare_runs.py: give at least two runs of each setting.", file=sys.stderr)
-        return 2
+        return _complain("give at least two runs of each setting.")
     steps = shared_steps([curve for group in groups for curve in group])
     report: dict[str, Any] = {"names": options.names, "env_steps": steps, "rows": []}
     for name, measure in measures(steps).items():
@@ -54,10 +56,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _curve(path: Path) -> dict[int, float]:
     """Return by environment steps, these rounded to where the evaluation was due."""
-    evaluations = json.loads(path.read_text())["evaluations"]
-    return {
-        (row["env_steps"] + LAUNCH) // 10_000 * 10_000: row["eval_return"] for row in evaluations
-    }
+    try:
+        rows = json.loads(path.read_text())["evaluations"]
+        scores = {row["env_steps"]: row["eval_return"] for row in rows}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a file of benchmarks/export_run.py.") from error
+    return {(steps + LAUNCH) // 10_000 * 10_000: score for steps, score in scores.items()}
 
 
 def shared_steps(curves: list[dict[int, float]]) -> list[int]:
@@ -118,6 +122,11 @@ def _print(report: dict[str, Any]) -> None:
         cells = [f"{row[x]['iqm']:,.0f} ({_range(row[x]['interval'])})" for x in "ab"]
         change = f"{row['difference']:+,.0f} ({_range(row['interval'])})"
         print(f"| {row['what']} | {' | '.join(cells)} | {change} |")
+
+
+def _complain(sentence: str) -> int:
+    print(f"compare_runs.py: {sentence}", file=sys.stderr)
+    return 2
 
 
 def _range(interval: list[float]) -> str:

@@ -45,3 +45,7 @@ def test_one_run_is_not_compared(tmp_path, capsys):
     arguments = ["--a", run, "--b", run, "--out", str(tmp_path / "out.json")]
     assert compare_runs.main(arguments) == 2
     assert "two runs" in capsys.readouterr().err
+    assert (
+        compare_runs.main(["--a", run, "--b", __file__, "--out", str(tmp_path / "out.json")]) == 2
+    )
+    assert "test_compare_runs.py is not" in capsys.readouterr().err
