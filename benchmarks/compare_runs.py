@@ -45,10 +45,13 @@ def main(arguments: list[str] | None = None) -> int:
     if min(map(len, groups)) < 2:
         return _complain("give at least two runs of each setting.")
     steps = shared_steps([curve for group in groups for curve in group])
+    if not steps:
+        return _complain("these runs share no environment step at which all were scored.")
     report: dict[str, Any] = {"names": options.names, "env_steps": steps, "rows": []}
     for name, measure in measures(steps).items():
         a, b = ([measure(curve) for curve in group] for group in groups)
-        report["rows"].append({"what": name, **compare(a, b)})
+        if np.all(np.isfinite(a + b)):
+            report["rows"].append({"what": name, **compare(a, b)})
     write_json(options.out, report)
     _print(report)
     return 0
@@ -83,7 +86,7 @@ def measures(steps: list[int]) -> dict[str, Any]:
 def steps_to(curve: dict[int, float], steps: list[int], threshold: float) -> float:
     """Environment steps to the first return of `threshold`, on straight lines between evaluations.
 
-    NaN where it was not reached: no number would be fair.
+    NaN where it was not reached: no number would be fair, and the row is left out.
     """
     before = (0, 0.0)
     for x in steps:

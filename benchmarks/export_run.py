@@ -1,9 +1,10 @@
 """What a run scored, as one JSON file: python benchmarks/export_run.py RUN_DIR OUT.json
 
-The settings and every evaluation, with what the launch before it told of the learner. The files of
-benchmarks/results/cpu_runs are made so.
+The settings and every evaluation, with what the launch before it told of the learner: the form of
+the files in benchmarks/results/cpu_runs, of which those of changed copies have further columns.
 """
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,7 +51,7 @@ def evaluations(metrics: dict[str, list]) -> list[dict[str, Any]]:
     launch: dict[str, float] = {}
     for i, step in enumerate(metrics["step"]):
         values = {key: column[i] for key, column in metrics.items()}
-        if values["updates"] == values["updates"]:
+        if not math.isnan(values["updates"]):
             launch = values
         else:
             row = {key: _short(values[key]) for key in OF_EVALUATION}
@@ -59,7 +60,7 @@ def evaluations(metrics: dict[str, list]) -> list[dict[str, Any]]:
 
 
 def _short(value: float) -> float | None:
-    return None if value != value else round(value, 3)
+    return None if math.isnan(value) else round(value, 3)
 
 
 if __name__ == "__main__":

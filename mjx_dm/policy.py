@@ -52,7 +52,9 @@ def load_policy(run_dir: Path, rule: str = "mean") -> Policy:
     return Policy(act, step, f"{step:012d}", f"{config.ACTION_RULES[rule]}, clipped")
 
 
-def keep_policy(directory: Path, settings: Config, env_steps: int, actor: Any, normalizer: Any):
+def keep_policy(
+    directory: Path, settings: Config, env_steps: int, actor: Params, normalizer: Any
+) -> None:
     """Makes `directory` a run directory in small, in place of what was kept there before.
 
     It holds the settings, the policy that is scored and its normaliser: what eval_render.py reads,

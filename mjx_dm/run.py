@@ -58,7 +58,7 @@ class _Run:
         self.directory = config.directory
         self.train_seconds = 0.0
         self.best_return = -math.inf
-        self.last_saved = -1
+        self.last_saved = self.last_scored = -1
         self.told_of_quarantine = False
 
     def go(self) -> Path:
@@ -212,6 +212,9 @@ class _Run:
         return max((x for x in scores if not math.isnan(x)), default=-math.inf)
 
     def _evaluate(self, state: TrainState, env_steps: int) -> None:
+        if env_steps == self.last_scored:
+            return
+        self.last_scored = env_steps
         act = make_act(self.config.learner, state.learner.average_actor, state.normalizer)
         result = evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
         self.writer.write(
