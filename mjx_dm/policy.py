@@ -53,14 +53,24 @@ def load_policy(run_dir: Path, rule: str = "mean") -> Policy:
 
 
 def keep_policy(
-    directory: Path, settings: Config, env_steps: int, actor: Params, normalizer: Any
+    directory: Path,
+    settings: Config,
+    env_steps: int,
+    actor: Params,
+    normalizer: Any,
+    eval_return: float | None = None,
 ) -> None:
     """Makes `directory` a run directory in small, in place of what was kept there before.
 
-    It holds the settings, the policy that is scored and its normaliser: what eval_render.py reads,
-    and too little to resume a run. Raises CheckpointError where it cannot be written.
+    It holds the settings, the policy that is scored, its normaliser and what it reached, if that is
+    given: what eval_render.py reads, and too little to resume a run. Raises CheckpointError where
+    it cannot be written.
     """
-    kept = {"learner": {"average_actor": actor}, "normalizer": normalizer}
+    kept = {
+        "learner": {"average_actor": actor},
+        "normalizer": normalizer,
+        "eval_return": eval_return,
+    }
     checkpoint.save(directory / "checkpoints", env_steps, kept, keep=1)
     write_json(directory / "config.json", config.to_json(replace(settings, run_dir="")))
 

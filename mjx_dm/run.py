@@ -18,17 +18,12 @@ from mjx_dm import config as configs
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import choose_engine, make_engine
-from mjx_dm.evaluate import evaluate
 from mjx_dm.files import write_json
-from mjx_dm.metrics import MetricsWriter, read_metrics
-from mjx_dm.policy import keep_policy, make_act
+from mjx_dm.metrics import MetricsWriter
 from mjx_dm.progress import Progress
 from mjx_dm.replay import Replay
+from mjx_dm.scoring import Scores
 from mjx_dm.training import TrainState
-
-# Other episodes than eval_render.py plays, so that the best policy is not scored by those that
-# chose it.
-EVAL_SEED = 0
 
 
 class Saved(NamedTuple):
@@ -57,8 +52,7 @@ class _Run:
         self.config, self.engine, self.reason = config, engine, reason
         self.directory = config.directory
         self.train_seconds = 0.0
-        self.best_return = -math.inf
-        self.last_saved = self.last_scored = -1
+        self.last_saved = -1
         self.told_of_quarantine = False
 
     def go(self) -> Path:
@@ -89,8 +83,7 @@ class _Run:
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
                 _stop_on_signal() as stop,
             ):
-                if c.resume:
-                    self.best_return = self._best_return()
+                self.scores = Scores(c, self.writer, say)
                 self._loop(chunk, state, stop)
             plotting.plot_run(self.directory)
         return self.directory
@@ -135,16 +128,14 @@ class _Run:
                 self._save(state, env_steps)
                 saved_at = self.train_seconds
             if env_steps >= next_eval:
-                self._evaluate(state, env_steps)
+                self.scores.score(state, env_steps, self.train_seconds)
                 next_eval += c.eval_every
         if stop.is_set():
             self.progress.say("Stopped by a signal; saving.")
         self._save(state, env_steps)
         if not stop.is_set():
-            self._evaluate(state, env_steps)
-        if self.best_return > -math.inf:
-            best = self.directory / "best"
-            self.progress.say(f"The policy that scored best, {self.best_return:.0f}, is in {best}.")
+            self.scores.score(state, env_steps, self.train_seconds)
+        self.scores.say_best()
         if c.save_replay:
             self._save_replay(state.replay, env_steps)
         if stop.is_set():
@@ -203,39 +194,6 @@ class _Run:
             iteration=saved.iteration,
             learn_from=saved.iteration + jnp.asarray(refill, jnp.int32),
         )
-
-    def _best_return(self) -> float:
-        """What the policy in best/ reached; without one, anything is better."""
-        if not (self.directory / "best").exists():
-            return -math.inf
-        scores = read_metrics(self.directory / "metrics.jsonl").get("eval_return", [])
-        return max((x for x in scores if not math.isnan(x)), default=-math.inf)
-
-    def _evaluate(self, state: TrainState, env_steps: int) -> None:
-        if env_steps == self.last_scored:
-            return
-        self.last_scored = env_steps
-        act = make_act(self.config.learner, state.learner.average_actor, state.normalizer)
-        result = evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
-        self.writer.write(
-            env_steps,
-            {
-                "eval_return": result.mean,
-                "eval_return_std": result.std,
-                "eval_length": sum(result.lengths) / len(result.lengths),
-                "eval_episodes": len(result.returns),
-                "train_seconds": self.train_seconds,
-            },
-        )
-        self.progress.say(
-            f"Humanoid-v4 after {env_steps:,} steps, {self.train_seconds:.0f} s of training: "
-            f"return {result.mean:.0f} ± {result.std:.0f} over {len(result.returns)} episodes "
-            f"(seeds {EVAL_SEED}-{EVAL_SEED + len(result.returns) - 1}, mixture mean)."
-        )
-        if result.mean > self.best_return:
-            self.best_return = result.mean
-            best, learner = self.directory / "best", state.learner
-            keep_policy(best, self.config, env_steps, learner.average_actor, state.normalizer)
 
 
 def _about_quarantine(engine: str, quarantined: int, failed: int) -> str:

@@ -18,6 +18,7 @@ import train
 from mjx_dm import run as runs
 from mjx_dm.checkpoint import restore_arrays
 from mjx_dm.metrics import read_metrics
+from mjx_dm.scoring import EVAL_SEED
 
 ROOT = Path(__file__).parent.parent
 SMOKE = ["--preset", "smoke"]
@@ -47,7 +48,7 @@ def test_a_run_leaves_its_settings_metrics_checkpoint_and_plots(finished):
 def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_path):
     reports = []
     for name in ("a", "b"):
-        played = ["--episodes", "1", "--seed", str(runs.EVAL_SEED), "--no-video"]
+        played = ["--episodes", "1", "--seed", str(EVAL_SEED), "--no-video"]
         arguments = [str(finished), *played, "--out", str(tmp_path / name)]
         assert eval_render.main(arguments) == 0
         reports.append(json.loads((tmp_path / name / "eval.json").read_text()))
@@ -82,7 +83,7 @@ def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):
         assert [p.name for p in (run_dir / "best" / "checkpoints").iterdir()] == [
             f"{kept[-1]:012d}"
         ]
-    arguments = [str(run_dir / "best"), "--episodes", "1", "--seed", "0", "--no-video"]
+    arguments = [str(run_dir / "best"), "--episodes", "1", "--seed", str(EVAL_SEED), "--no-video"]
     assert eval_render.main(arguments) == 0
     report = json.loads((run_dir / "best" / "eval" / "eval.json").read_text())
     assert report["mean"] == pytest.approx(np.max(scores), rel=1e-6)

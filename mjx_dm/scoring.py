@@ -1,0 +1,72 @@
+"""A run scores its own policy in Humanoid-v4 while it trains, and keeps the best in best/."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from mjx_dm import checkpoint
+from mjx_dm.checkpoint import CheckpointError
+from mjx_dm.config import Config
+from mjx_dm.evaluate import evaluate
+from mjx_dm.metrics import MetricsWriter
+from mjx_dm.policy import keep_policy, make_act
+from mjx_dm.training import TrainState
+
+# Other episodes than eval_render.py plays, so that the best policy is not scored by those that
+# chose it.
+EVAL_SEED = 0
+
+
+class Scores:
+    """What the policy of a run has reached; a resumed run goes on from the best that it kept.
+
+    `say` is told every score, in a sentence.
+    """
+
+    def __init__(self, config: Config, writer: MetricsWriter, say: Callable[[str], None]) -> None:
+        self.config, self.writer, self.say = config, writer, say
+        self.directory = config.directory / "best"
+        self.best_return = _kept_return(self.directory)
+        self.last_scored = -1
+
+    def score(self, state: TrainState, env_steps: int, train_seconds: float) -> None:
+        """Plays `eval_episodes` whole episodes, once for every `env_steps`."""
+        if env_steps == self.last_scored:
+            return
+        self.last_scored = env_steps
+        actor, normalizer = state.learner.average_actor, state.normalizer
+        act = make_act(self.config.learner, actor, normalizer)
+        result = evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
+        self.writer.write(
+            env_steps,
+            {
+                "eval_return": result.mean,
+                "eval_return_std": result.std,
+                "eval_length": sum(result.lengths) / len(result.lengths),
+                "eval_episodes": len(result.returns),
+                "train_seconds": train_seconds,
+            },
+        )
+        self.say(
+            f"Humanoid-v4 after {env_steps:,} steps, {train_seconds:.0f} s of training: "
+            f"return {result.mean:.0f} ± {result.std:.0f} over {len(result.returns)} episodes "
+            f"(seeds {EVAL_SEED}-{EVAL_SEED + len(result.returns) - 1}, mixture mean)."
+        )
+        if result.mean > self.best_return:
+            self.best_return = result.mean
+            keep_policy(self.directory, self.config, env_steps, actor, normalizer, result.mean)
+
+    def say_best(self) -> None:
+        """Where the best policy is, if any was scored."""
+        if self.best_return > -math.inf:
+            self.say(
+                f"The policy that scored best, {self.best_return:.0f}, is in {self.directory}."
+            )
+
+
+def _kept_return(directory: Path) -> float:
+    """What the policy kept there reached; where none can be read, anything is better."""
+    try:
+        return float(checkpoint.restore_arrays(directory / "checkpoints")[1]["eval_return"])
+    except CheckpointError:
+        return -math.inf
