@@ -84,10 +84,9 @@ def project(
     put on it. m_i = sum_j clip(1 - |clip(z_j) - z_i| / dz, 0, 1) p_j (Bellemare et al. 2017,
     eq. 7).
     """
-    low, high, width = support[0], support[-1], support[1] - support[0]
-    place = jnp.clip(positions, low, high)
-    share = jnp.clip(1.0 - jnp.abs(place[:, None, :] - support[None, :, None]) / width, 0.0, 1.0)
-    return jnp.einsum("bij,bj->bi", share, probs)
+    low, width, last = support[0], support[1] - support[0], support.shape[0] - 1
+    place = jnp.clip((positions - low) / width, 0.0, last)
+    return jax.lax.platform_dependent(probs, place, cpu=_spread_by_index, default=_spread_by_weight)
 
 
 def weights_kl(weights: Float[Array, "*B M"]) -> Float[Array, "*B"]:
@@ -133,3 +132,27 @@ def log_prob_of_each(gmm: GMM, actions: Float[Array, "B M A"]) -> Float[Array, "
 def valid_mean(x: Float[Array, "B"], valid: Float[Array, "B"]) -> Float[Array, ""]:
     """The mean over the rows that count, 0 where none does."""
     return jnp.sum(x * valid) / jnp.maximum(jnp.sum(valid), 1.0)
+
+
+def _spread_by_weight(
+    probs: Float[Array, "B atoms"], place: Float[Array, "B atoms"]
+) -> Float[Array, "B atoms"]:
+    atom = jnp.arange(probs.shape[-1], dtype=jnp.float32)
+    share = jnp.maximum(1.0 - jnp.abs(place[:, None, :] - atom[None, :, None]), 0.0)
+    # Not a product of matrices, which may run at less precision than a sum to 1 can bear.
+    return jnp.sum(share * probs[:, None, :], -1)
+
+
+def _spread_by_index(
+    probs: Float[Array, "B atoms"], place: Float[Array, "B atoms"]
+) -> Float[Array, "B atoms"]:
+    # A tenth of the weights' work, which is an eighth of an update on a CPU. On a GPU it would add
+    # in no fixed order, and a run would not go on to the same weights.
+    below = jnp.minimum(jnp.floor(place).astype(jnp.int32), probs.shape[-1] - 2)
+    above = place - below
+
+    def one(probs: Array, below: Array, above: Array) -> Array:
+        kept = jnp.zeros_like(probs).at[below].add(probs * (1.0 - above))
+        return kept.at[below + 1].add(probs * above)
+
+    return jax.vmap(one)(probs, below, above)

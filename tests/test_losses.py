@@ -184,25 +184,34 @@ def c51_projection(probs, positions, support):
 SUPPORT = np.linspace(-20.0, 120.0, 21)
 
 
-def test_project_is_the_loop_of_c51(rng):
+@pytest.fixture(params=["cpu", "default"])
+def project(request, monkeypatch):
+    """`losses.project` as a CPU and as every other platform runs it."""
+    monkeypatch.setattr(
+        jax.lax, "platform_dependent", lambda *args, **ways: ways[request.param](*args)
+    )
+    return losses.project
+
+
+def test_project_is_the_loop_of_c51(rng, project):
     probs = rng.dirichlet(np.ones(21), 4)
     positions = rng.normal(size=(4, 1)) * 40 + 0.9 * SUPPORT
-    projected = losses.project(float32(probs), float32(positions), float32(SUPPORT))
+    projected = project(float32(probs), float32(positions), float32(SUPPORT))
     # float32 positions up to 120 over a width of 7: 1e-6 of an atom.
     np.testing.assert_allclose(projected, c51_projection(probs, positions, SUPPORT), atol=1e-5)
 
 
-def test_project_keeps_the_mass_and_inside_the_support_the_mean(rng):
+def test_project_keeps_the_mass_and_inside_the_support_the_mean(rng, project):
     probs = rng.dirichlet(np.ones(21), 4)
     positions = rng.uniform(-20, 120, (4, 21))
-    projected = np.asarray(losses.project(float32(probs), float32(positions), float32(SUPPORT)))
+    projected = np.asarray(project(float32(probs), float32(positions), float32(SUPPORT)))
     np.testing.assert_allclose(projected.sum(-1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(projected @ SUPPORT, (probs * positions).sum(-1), atol=1e-3)
 
 
-def test_project_puts_mass_beyond_an_end_on_it():
+def test_project_puts_mass_beyond_an_end_on_it(project):
     probs = float32([[0.25, 0.75, 0.0]])
-    projected = losses.project(probs, float32([[-9.0, 50.0, 0.0]]), float32([-1.0, 0.0, 1.0]))
+    projected = project(probs, float32([[-9.0, 50.0, 0.0]]), float32([-1.0, 0.0, 1.0]))
     np.testing.assert_allclose(projected, [[0.25, 0.0, 0.75]], atol=1e-6)
 
 
