@@ -51,17 +51,35 @@ class GMM:
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         """Actions `(*shape, *B, A)`; consumes `key`."""
+        return self._place(*self._draw(key, shape))
+
+    def sample_pairs(self, key: Array, pairs: int) -> Float[Array, "..."]:
+        """Actions `(2 * pairs, *B, A)`: the second half is the first, mirrored at the mean of the
+        component that each came from. Every action is distributed as a sample; consumes `key`.
+
+        The noise of a pair cancels in its sum (antithetic variates, Hammersley and Morton 1956).
+        """
+        chosen, noise = self._draw(key, (pairs,))
+        return self._place(jnp.concatenate([chosen, chosen]), jnp.concatenate([noise, -noise]))
+
+    def _draw(self, key: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """The components, one-hot `(*shape, *B, K)`, and standard normals `(*shape, *B, A)`."""
         component_key, noise_key = jax.random.split(key)
-        logits, means, log_std = (
-            jnp.broadcast_to(x, (*shape, *x.shape)) for x in jax.tree.leaves(self)
-        )
-        # Gumbel-max: the one-hot product gathers without an index, which fuses on a GPU. One sum
-        # over the components, not one for the mean and one for the deviation: those two, fused
-        # with the noise, come out of XLA's CPU compiler in jax 0.10.2 as uninitialised memory.
+        logits = jnp.broadcast_to(self.logits, (*shape, *self.logits.shape))
+        # Gumbel-max: the one-hot product gathers without an index, which fuses on a GPU.
         gumbel = jax.random.gumbel(component_key, logits.shape, logits.dtype)
         chosen = jax.nn.one_hot(jnp.argmax(logits + gumbel, -1), logits.shape[-1])
-        noise = jax.random.normal(noise_key, (*means.shape[:-2], means.shape[-1]), means.dtype)
-        each = means + jnp.exp(log_std) * noise[..., None, :]
+        mean = self.component_mean
+        noise = jax.random.normal(noise_key, (*logits.shape[:-1], mean.shape[-1]), mean.dtype)
+        return chosen, noise
+
+    def _place(self, chosen: Array, noise: Array) -> Array:
+        # One sum over the components, not one for the mean and one for the deviation: those two,
+        # fused with the noise, come out of XLA's CPU compiler in jax 0.10.2 as uninitialised
+        # memory.
+        shape = (*noise.shape[:-1], *self.component_mean.shape[-2:])
+        mean, log_std = (jnp.broadcast_to(x, shape) for x in (self.component_mean, self.log_std))
+        each = mean + jnp.exp(log_std) * noise[..., None, :]
         return jnp.sum(chosen[..., None] * each, -2)
 
     def mean(self) -> Float[Array, "*B A"]:

@@ -79,4 +79,5 @@ def _draw(
 
 
 def _samples(policy: GMM, count: int, key: Array) -> Float[Array, "B M A"]:
-    return jnp.moveaxis(policy.sample(key, (count,)), 0, 1)
+    # In mirrored pairs: what the fit to them would add to the mean by chance cancels.
+    return jnp.moveaxis(policy.sample_pairs(key, (count + 1) // 2)[:count], 0, 1)

@@ -11,6 +11,7 @@ from mjx_dm.gmm import GMM
 
 log_prob = jax.jit(GMM.log_prob)
 sample = jax.jit(GMM.sample, static_argnums=2)
+sample_pairs = jax.jit(GMM.sample_pairs, static_argnums=2)
 
 
 def random_mixture(batch=(), components=3, dims=4, seed=0):
@@ -71,8 +72,8 @@ def test_log_prob_has_finite_gradients_far_out_and_at_tiny_weights():
     assert any(np.any(leaf != 0) for leaf in jax.tree.leaves(grads))
 
 
-@pytest.fixture(scope="module")
-def draws():
+@pytest.fixture(scope="module", params=["single", "pairs"])
+def draws(request):
     """A mixture of three far components in two states, and 20,000 draws from each.
 
     With as many dimensions as components, noise drawn by the component's key would show.
@@ -89,7 +90,11 @@ def draws():
             )
         ),
     )
-    return gmm, np.asarray(sample(gmm, jax.random.key(0), (20_000,)), np.float64)
+    if request.param == "single":
+        drawn = sample(gmm, jax.random.key(0), (20_000,))
+    else:
+        drawn = sample_pairs(gmm, jax.random.key(0), 10_000)
+    return gmm, np.asarray(drawn, np.float64)
 
 
 def test_samples_have_the_requested_shape():
@@ -124,6 +129,16 @@ def test_draws_of_different_states_are_independent(draws):
     _, drawn = draws
     # 5 / sqrt(20000) = 0.035.
     assert abs(np.corrcoef(drawn[:, 0, 0], drawn[:, 1, 0])[0, 1]) < 0.035
+
+
+def test_a_pair_lies_mirrored_at_the_mean_of_its_component():
+    gmm = random_mixture((5,), components=3, dims=4)
+    one, other = np.asarray(sample_pairs(gmm, jax.random.key(0), 20)).reshape(2, 20, 5, 4)
+    middle = (one + other)[..., None, :] / 2
+    distance = np.abs(middle - np.asarray(gmm.component_mean)).max(-1)
+    assert np.all(distance.min(-1) < 1e-5)
+    assert np.all(np.abs(one - other).max(-1) > 1e-3)
+    assert len(np.unique(distance.argmin(-1))) == 3
 
 
 def test_mean_is_the_weighted_mean_of_the_components():
@@ -163,13 +178,16 @@ def test_a_mixture_can_hold_what_is_not_an_array():
     assert (axes.logits, axes.component_mean, axes.log_std) == (0, 0, 0)
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (8,)])
-def test_optimised_samples_are_the_ones_asked_for(shape):
+@pytest.mark.parametrize(
+    ("draw", "of"),
+    [(GMM.sample, ()), (GMM.sample, (1,)), (GMM.sample, (8,)), (GMM.sample_pairs, 4)],
+)
+def test_optimised_samples_are_the_ones_asked_for(draw, of):
     # conftest turns most of XLA's optimisations off; this is about what they once made of `sample`.
     gmm = random_mixture(batch=(256,), components=4, dims=17)
     jax.config.update("jax_disable_most_optimizations", False)
     try:
-        jitted = jax.jit(GMM.sample, static_argnums=2)(gmm, jax.random.key(0), shape)
+        jitted = jax.jit(draw, static_argnums=2)(gmm, jax.random.key(0), of)
     finally:
         jax.config.update("jax_disable_most_optimizations", True)
-    np.testing.assert_allclose(jitted, gmm.sample(jax.random.key(0), shape), atol=1e-4)
+    np.testing.assert_allclose(jitted, draw(gmm, jax.random.key(0), of), atol=1e-4)

@@ -198,12 +198,13 @@ def test_our_critic_loss_is_its_formula(ours):
 
 
 def test_our_actor_loss_is_its_formula(ours):
-    """M draws of the policy, clipped, weighted by softmax((min Q - alpha log pi) / T)."""
+    """M draws of the policy in mirrored pairs, clipped, weighted by softmax((min Q - alpha log pi)
+    / T)."""
     state, batch, key = used(ours), batch_of(9), jax.random.key(5)
     state = state._replace(log_temperature=jnp.log(jnp.float32(0.2)))
     after, metrics = ours.update(state, batch, key)
     obs = batch.obs[:STATES]
-    draws = ours.policy(state.actor, obs).sample(jax.random.split(key)[1], (5,))
+    draws = ours.policy(state.actor, obs).sample_pairs(jax.random.split(key)[1], 3)[:5]
     actions = np.clip(np.moveaxis(np.asarray(draws, np.float64), 0, 1), -1, 1)
     probs = softmax(ours.critic(after.critic, obs, actions), -1)
     q = (probs @ np.linspace(-20, 20, 21)).min(0)
