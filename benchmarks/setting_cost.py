@@ -50,6 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         configs = {"preset": base(options)}
         configs |= {item: variant(configs["preset"], item) for item in options.vary}
+        if not options.out.parent.is_dir():
+            raise ConfigError(f"--out {options.out}: there is no folder {options.out.parent}.")
     except ConfigError as error:
         print(f"setting_cost.py: {error}", file=sys.stderr)
         return 2

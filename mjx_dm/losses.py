@@ -146,8 +146,8 @@ def _spread_by_weight(
 def _spread_by_index(
     probs: Float[Array, "B atoms"], place: Float[Array, "B atoms"]
 ) -> Float[Array, "B atoms"]:
-    # A tenth of the weights' work, which is an eighth of an update on a CPU. On a GPU it would add
-    # in no fixed order, and a run would not go on to the same weights.
+    # Saves a CPU an eighth of an update. A GPU would add in no fixed order, so that a resumed run
+    # would not go on to the same weights.
     below = jnp.minimum(jnp.floor(place).astype(jnp.int32), probs.shape[-1] - 2)
     above = place - below
 

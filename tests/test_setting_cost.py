@@ -20,6 +20,11 @@ def test_a_variant_of_more_work_takes_longer(tmp_path):
     assert len(rows[more]["rounds"]) == 3
 
 
+def test_a_missing_folder_is_told_before_anything_is_timed(capsys):
+    assert setting_cost.main(["--vary", "num_proposals=4", "--out", "nowhere/cost.json"]) == 2
+    assert "there is no folder nowhere" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("item", "told"),
     [
