@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         launch(case)
     for _ in range(options.rounds):
         for name, case in cases.items():
-            seconds[name].append(launch(case) / options.steps)
+            seconds[name].append(launch(case) / configs[name].chunk_iterations)
     report = {
         "jax": jax.__version__,
         "options": dataclasses.asdict(options) | {"out": ""},
@@ -83,7 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def base(options: Options) -> Config:
-    """The preset, learning from its first step on. Raises ConfigError where it is unknown."""
+    """The preset, learning from its first step on. Raises ConfigError where it cannot be."""
+    if options.steps < 1 or options.rounds < 1:
+        raise ConfigError("--steps and --rounds must be at least 1.")
     if options.preset not in PRESETS:
         raise ConfigError(
             f"--preset {options.preset} is unknown; choose from {', '.join(PRESETS)}."
@@ -93,7 +95,7 @@ def base(options: Options) -> Config:
     )
     preset = PRESETS[options.preset]
     config = loop_config(bench, choose_engine(preset.engine)[0], preset.physics, preset.num_envs)
-    return dataclasses.replace(config, random_steps=preset.random_steps)
+    return validate(dataclasses.replace(config, random_steps=preset.random_steps))
 
 
 def variant(config: Config, item: str) -> Config:

@@ -25,6 +25,11 @@ def test_a_missing_folder_is_told_before_anything_is_timed(capsys):
     assert "there is no folder nowhere" in capsys.readouterr().err
 
 
+def test_no_rounds_are_told_in_a_sentence(capsys):
+    assert setting_cost.main(["--vary", "num_proposals=4", "--rounds", "0"]) == 2
+    assert "--rounds must be at least 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("item", "told"),
     [
