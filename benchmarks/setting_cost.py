@@ -10,14 +10,14 @@ import dataclasses
 import json
 import statistics
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import jax
 import tyro
 
-from mjx_dm.bench.cases import Case, loop_cases
+from mjx_dm.bench.cases import loop_cases
+from mjx_dm.bench.measure import run
 from mjx_dm.bench.options import Options as BenchOptions
 from mjx_dm.bench.options import loop_config
 from mjx_dm.config import Config, ConfigError, LearnerConfig
@@ -58,10 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
     cases = {name: loop_cases(config, ("whole",))[0] for name, config in configs.items()}
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for case in cases.values():
-        launch(case)
+        run(case, 0.0)
     for _ in range(options.rounds):
         for name, case in cases.items():
-            seconds[name].append(launch(case) / configs[name].chunk_iterations)
+            seconds[name].append(configs[name].num_envs / run(case, 0.0))
     report = {
         "jax": jax.__version__,
         "options": dataclasses.asdict(options) | {"out": ""},
@@ -120,14 +120,6 @@ def variant(config: Config, item: str) -> Config:
         else:
             config = dataclasses.replace(config, **{name: value})
     return validate(config)
-
-
-def launch(case: Case) -> float:
-    """Seconds of one launch."""
-    assert case.launch is not None
-    start = time.perf_counter()
-    case.state = jax.block_until_ready(case.launch(case.state))
-    return time.perf_counter() - start
 
 
 if __name__ == "__main__":
