@@ -22,7 +22,7 @@ import jax
 import sbx
 import tyro
 
-from mjx_dm import replay, training
+from mjx_dm import products, replay
 from mjx_dm.bench.cases import full_ring
 from mjx_dm.evaluate import ENV_ID
 from mjx_dm.files import write_json
@@ -32,6 +32,7 @@ from mjx_dm.types import OBS_SIZE
 
 CONFIG = PRESETS["cpu"]
 ROWS = 10_000
+OURS = "mjx_dm, preset cpu"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
     contenders = {
-        "mjx_dm, preset cpu": _ours(options.updates),
+        OURS: _ours(options.updates, products.choose_precision(CONFIG.matmul_precision)),
+        "mjx_dm, float32": _ours(options.updates, "default"),
         "sbx SAC": _theirs(sbx.SAC, options.updates),
         "sbx CrossQ": _theirs(sbx.CrossQ, options.updates),
     }
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
             start = time.perf_counter()
             update()
             rates[name].append(options.updates / (time.perf_counter() - start))
-    ours = rates["mjx_dm, preset cpu"]
+    ours = rates[OURS]
     report = {
         "versions": {name: metadata.version(name) for name in ("jax", "sbx-rl")},
         "batch": CONFIG.learner.batch_size,
@@ -77,17 +79,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _ours(updates: int) -> Callable[[], Any]:
+def _ours(updates: int, precision: str) -> Callable[[], Any]:
     config, learner = CONFIG.learner, make_learner(CONFIG.learner)
     obs = jax.random.normal(jax.random.key(0), (CONFIG.num_envs, OBS_SIZE))
     ring = full_ring(replay.init(ROWS, CONFIG.num_envs), obs)
 
-    @functools.partial(jax.jit, compiler_options=training.compiler_options())
+    @functools.partial(jax.jit, compiler_options=products.compiler_options(precision))
     def chunk(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
             sample_key, key = jax.random.split(key)
             batch = replay.sample(ring, sample_key, config.batch_size, 1, config.discount)
-            return learner.update(state, batch, key)[0], key
+            with jax.default_matmul_precision(precision):
+                return learner.update(state, batch, key)[0], key
 
         state, _ = jax.lax.scan(step, state, jax.random.split(key, updates))
         return state, jax.random.fold_in(key, 1)

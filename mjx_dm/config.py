@@ -17,6 +17,7 @@ ACTION_RULES = {
     "best_component": "component mean with the highest Q",
     "best_of": "best of 16 samples by Q",
 }
+PRECISIONS = ("auto", "default", "bfloat16", "tensorfloat32", "highest")
 CRITICS = ("categorical", "scalar")
 OBS_DTYPES = ("float32", "bfloat16")
 ACTIVATIONS = ("relu", "silu")
@@ -25,7 +26,7 @@ ACTIVATIONS = ("relu", "silu")
 # What does not change the state's shapes or what the weights mean.
 MAY_CHANGE_ON_RESUME = {
     "preset", "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes",
-    "keep_checkpoints", "save_replay", "eval_every", "eval_episodes",
+    "keep_checkpoints", "save_replay", "eval_every", "eval_episodes", "matmul_precision",
 }  # fmt: skip
 
 
@@ -102,6 +103,9 @@ class LearnerConfig:
     """Step of log alpha in an update."""
     log_std_bonus: float = 0.0
     """lambda of the published actor loss."""
+    weight_entropy: float = 0.0
+    """What a nat of entropy of the mixture's weights is worth in the policy's objective; 0.3 keeps
+    three of four components in use."""
     action_rule: str = "sample"
     """Behaviour and bootstrap action: a sample, the mixture's mean, the mean of the heaviest
     component, the component mean with the highest Q, or the best of 16 samples by Q."""
@@ -152,8 +156,9 @@ class Config:
     eval_every: int = 0
     """Environment steps between evaluations in Humanoid-v4; 0 evaluates at the end only."""
     eval_episodes: int = 10
-    matmul_precision: str = "default"
-    """The learner's matrix products; physics always runs at the highest."""
+    matmul_precision: str = "auto"
+    """The learner's matrix products: default (JAX's own), bfloat16, tensorfloat32, highest or auto,
+    which is bfloat16 on a CPU with AMX, else default. Physics always runs at the highest."""
     learner: Annotated[LearnerConfig, tyro.conf.arg(name="")] = LearnerConfig()
 
     @property

@@ -84,7 +84,7 @@ def make_learner(config: LearnerConfig) -> Learner:
     def critic_out(
         params: Params, obs: Float[Array, "B 376"], actions: Float[Array, "B M 17"]
     ) -> Float[Array, "2 B M atoms"]:
-        return cast(Array, critic.apply(params, obs, actions))
+        return networks.apply_twins(config, params, obs, actions)
 
     def values(out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
         return networks.values(config, out)
@@ -155,6 +155,8 @@ def make_learner(config: LearnerConfig) -> Learner:
         )
         if config.subtract_score:
             loss = loss + jnp.mean(losses.log_prob_of_each(gmm, proposed.drawn))
+        if config.weight_entropy > 0:
+            loss = loss - config.weight_entropy * jnp.mean(gmm.weight_entropy())
         weights = losses.proposal_weights(proposed.score, temperature)
         weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
         return loss, _means(

@@ -1,18 +1,22 @@
 """Flax modules of the policy and the critic, and the observation normaliser."""
 
+import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mjx_dm import products
 from mjx_dm.config import LearnerConfig
 from mjx_dm.gmm import GMM
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE
 
 OBS_CLIP = 10.0
+
+_Dense = functools.partial(nn.Dense, dot_general=products.dot_general)
 
 
 class Policy(nn.Module):
@@ -25,14 +29,14 @@ class Policy(nn.Module):
         c = self.config
         x = obs
         for width in c.actor_widths:
-            x = _hidden(self, nn.Dense(width)(x))
+            x = _hidden(self, _Dense(width)(x))
         k, a = c.num_components, ACTION_SIZE
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        logits = nn.Dense(k, kernel_init=small)(x)
-        mean = nn.Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
+        logits = _Dense(k, kernel_init=small)(x)
+        mean = _Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
         # The components start apart: identical ones would receive identical gradients.
         spread = self.param("mean_spread", nn.initializers.normal(0.2 if k > 1 else 0.0), (k, a))
-        raw_std = nn.Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
+        raw_std = _Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
         mean = mean + jnp.broadcast_to(spread, mean.shape)
         if c.bounded:
             mean = jnp.tanh(mean)
@@ -55,27 +59,44 @@ class Critic(nn.Module):
     ) -> Float[Array, "*B M atoms"]:
         c = self.config
         first, *rest = c.critic_widths
-        of_state = nn.Dense(first, name="state")(obs)[..., None, :]
-        of_action = nn.Dense(first, use_bias=False, name="action")(action)
+        of_state = _Dense(first, name="state")(obs)[..., None, :]
+        of_action = _Dense(first, use_bias=False, name="action")(action)
         x = _hidden(self, of_state + of_action)
         for width in rest:
-            x = _hidden(self, nn.Dense(width)(x))
+            x = _hidden(self, _Dense(width)(x))
         if c.critic == "scalar":
-            return nn.Dense(1)(x)
+            return _Dense(1)(x)
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        return nn.Dense(c.num_atoms, kernel_init=small, bias_init=_near_zero_return(c))(x)
+        return _Dense(c.num_atoms, kernel_init=small, bias_init=_near_zero_return(c))(x)
 
 
-def twin_critic(config: LearnerConfig) -> nn.Module:
-    """Two critics as one batched product: the output gains a leading axis of 2."""
+def twin_critic(config: LearnerConfig, shared_inputs: bool = True) -> nn.Module:
+    """Two critics as one batched product: the output gains a leading axis of 2.
+
+    So do the inputs unless they are shared.
+    """
     return nn.vmap(
         Critic,
         variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True},
-        in_axes=None,
+        in_axes=None if shared_inputs else 0,
         out_axes=0,
         axis_size=2,
     )(config)
+
+
+def apply_twins(
+    config: LearnerConfig,
+    params: Any,
+    obs: Float[Array, "*B 376"],
+    action: Float[Array, "*B M 17"],
+) -> Float[Array, "2 *B M atoms"]:
+    """What both critics put out."""
+    if products.rounded_on_cpu():
+        # A CPU's product of bfloat16 with a factor that both share copies the weights.
+        obs, action = (jnp.broadcast_to(x, (2, *x.shape)) for x in (obs, action))
+        return cast(Array, twin_critic(config, shared_inputs=False).apply(params, obs, action))
+    return cast(Array, twin_critic(config).apply(params, obs, action))
 
 
 def support(config: LearnerConfig) -> Float[Array, "atoms"]:

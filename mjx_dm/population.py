@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from mjx_dm import envs, networks, training
+from mjx_dm import envs, networks, products, training
 from mjx_dm.bench import report
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import Engine, choose_engine, make_engine
@@ -183,7 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
     with ThreadPoolExecutor() as pool:
         lowered = advance.lower(shapes), score.lower(shapes.learner, shapes.normalizer, keys)
         chunk, judge = pool.map(
-            lambda program: program.compile(training.compiler_options()), lowered
+            lambda program: program.compile(products.compiler_options(config.matmul_precision)),
+            lowered,
         )
     print(f"{size} learners compiled in {time.monotonic() - begun:.0f} s", flush=True)
     state = init(keys)

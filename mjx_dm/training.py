@@ -22,6 +22,7 @@ from mjx_dm.learner import (
 )
 from mjx_dm.learner_state import LearnerState
 from mjx_dm.networks import Normalizer
+from mjx_dm.products import choose_precision
 from mjx_dm.replay import Replay
 from mjx_dm.rollout import collect
 
@@ -53,17 +54,6 @@ def init(config: Config, env: HumanoidEnv, key: Array) -> TrainState:
         iteration=jnp.zeros((), jnp.int32),
         learn_from=jnp.asarray(-(-config.random_steps // config.num_envs), jnp.int32),
     )
-
-
-def compiler_options() -> dict[str, str | bool]:
-    """What XLA is told when it compiles a program for the device at hand.
-
-    jax 0.10 hands products and sums to YNNPACK on a CPU, which takes 1.16 times the time of doing
-    without (the whole loop of preset `cpu` on one core). With 0.11.2 they are level.
-    """
-    if jax.default_backend() == "cpu" and jax.__version_info__ < (0, 11):
-        return {"xla_cpu_experimental_ynn_fusion_type": ""}
-    return {}
 
 
 def make_chunk(
@@ -157,7 +147,7 @@ def _learn(
     )
     batches = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batch)
 
-    with jax.default_matmul_precision(config.matmul_precision):
+    with jax.default_matmul_precision(choose_precision(config.matmul_precision)):
         return learner.updates(state, batches, jax.random.split(update_key, updates))
 
 

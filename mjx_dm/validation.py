@@ -10,6 +10,7 @@ from mjx_dm.config import (
     ENGINES,
     OBS_DTYPES,
     PHYSICS,
+    PRECISIONS,
     PROPOSALS,
     Config,
     ConfigError,
@@ -25,6 +26,7 @@ _POSITIVE = {
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "seed", "eval_every", "alpha", "log_std_bonus", "random_steps", "weight_decay",
+    "weight_entropy",
 }  # fmt: skip
 
 
@@ -36,11 +38,7 @@ def validate(config: Config) -> Config:
     for flag, value, choices in (
         ("engine", c.engine, ENGINES),
         ("physics", c.physics, PHYSICS),
-        (
-            "matmul-precision",
-            c.matmul_precision,
-            ("default", "bfloat16", "tensorfloat32", "highest"),
-        ),
+        ("matmul-precision", c.matmul_precision, PRECISIONS),
         ("proposal", learner.proposal, PROPOSALS),
         ("action-rule", learner.action_rule, ACTION_RULES),
         ("critic", learner.critic, CRITICS),

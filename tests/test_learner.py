@@ -64,7 +64,7 @@ def published():
 @pytest.fixture(scope="module")
 def ours():
     """The default learner, small, in half of whose worlds the scored policy acts: categorical
-    critic, sampled actions, both duals."""
+    critic, sampled actions, both duals, and a price on uneven components."""
     config = dataclasses.replace(
         LearnerConfig(),
         **TINY,
@@ -74,6 +74,7 @@ def ours():
         value_max=20.0,
         num_atoms=21,
         average_worlds=0.5,
+        weight_entropy=0.5,
         actor_lr=3e-3,
         critic_lr=3e-3,
     )
@@ -199,7 +200,7 @@ def test_our_critic_loss_is_its_formula(ours):
 
 def test_our_actor_loss_is_its_formula(ours):
     """M draws of the policy in mirrored pairs, clipped, weighted by softmax((min Q - alpha log pi)
-    / T)."""
+    / T), and half of the entropy of the weights of the components."""
     state, batch, key = used(ours), batch_of(9), jax.random.key(5)
     state = state._replace(log_temperature=jnp.log(jnp.float32(0.2)))
     after, metrics = ours.update(state, batch, key)
@@ -211,7 +212,9 @@ def test_our_actor_loss_is_its_formula(ours):
     density = log_prob(ours.mixture(state.actor, obs), actions)
     p = softmax((q - np.exp(float(state.log_alpha)) * density) / 0.2, -1)
     assert 0.21 < np.mean(1 / (5 * (p**2).sum(-1))) < 0.99, "the weights should matter"
-    expected = np.mean(-np.sum(p * density, -1))
+    shares = softmax(np.asarray(ours.policy(state.actor, obs).logits, np.float64), -1)
+    entropy = -np.sum(shares * np.log(shares), -1)
+    expected = np.mean(-np.sum(p * density, -1) - 0.5 * entropy)
     np.testing.assert_allclose(metrics["actor_loss"], expected, rtol=1e-4)
 
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from mjx_dm import envs, training
+from mjx_dm import envs, products, training
 from mjx_dm.presets import PRESETS
 
 
@@ -79,11 +79,11 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(program):
 
 
 def test_the_program_writes_the_replay_in_place_and_leaves_out_ynnpack():
-    config = small(replay_size=100_000)
+    config = small(replay_size=100_000, matmul_precision="default")
     env = envs.make_env(config.num_envs, "mujoco", config.physics)
     state = jax.eval_shape(lambda key: training.init(config, env, key), jax.random.key(0))
     program = jax.jit(training.make_chunk(config, env), donate_argnums=0).lower(state)
-    compiled = program.compile(training.compiler_options())
+    compiled = program.compile(products.compiler_options("default"))
     if jax.__version_info__ < (0, 11):
         assert "ynn_fusion" not in compiled.as_text()
     memory = compiled.memory_analysis()

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mjx_dm import envs, humanoid, training
+from mjx_dm import envs, humanoid, products, training
 from mjx_dm import replay as ring
 from mjx_dm.config import Config
 from mjx_dm.engines import make_engine
@@ -77,7 +77,7 @@ def physics_case(config: Config) -> Case:
 
     state = (jax.tree.map(jnp.copy, start), start, jax.random.key(1))
     work = config.num_envs * config.chunk_iterations
-    return _compile("physics", _where(config), "env steps/s", work, program, state)
+    return _compile("physics", _where(config), "env steps/s", work, program, state, config)
 
 
 def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
@@ -112,7 +112,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
             cases[-1].rates, cases[-1].shares = [], {}
         else:
             only_state = functools.partial(_first, chunk)
-            cases.append(_compile(part, settings, "env steps/s", work, only_state, state))
+            cases.append(_compile(part, settings, "env steps/s", work, only_state, state, config))
     return cases
 
 
@@ -132,7 +132,8 @@ def insert_case(config: Config) -> Case:
 
     settings = {"num_envs": config.num_envs}
     state = (_new_ring(config), obs)
-    return _compile("insert", settings, "transitions/s", config.num_envs * length, program, state)
+    work = config.num_envs * length
+    return _compile("insert", settings, "transitions/s", work, program, state, config)
 
 
 def sample_case(config: Config) -> Case:
@@ -156,9 +157,8 @@ def sample_case(config: Config) -> Case:
     first = jax.jit(lambda r, k: ring.sample(r, k, draw, num_steps, gamma))(replay, key)
     settings = {"num_envs": config.num_envs} | _batch(config)
     settings |= {"updates_per_step": config.updates_per_step}
-    return _compile(
-        "sample", settings, "transitions/s", draw * length, program, (replay, key, first)
-    )
+    work, state = draw * length, (replay, key, first)
+    return _compile("sample", settings, "transitions/s", work, program, state, config)
 
 
 def update_case(config: Config) -> Case:
@@ -186,13 +186,13 @@ def update_case(config: Config) -> Case:
         def step(state: Any, keys: Array) -> tuple[Any, None]:
             return learner.updates(state, batches, keys)[0], None
 
-        with jax.default_matmul_precision(config.matmul_precision):
+        with jax.default_matmul_precision(products.choose_precision(config.matmul_precision)):
             keys = jax.random.split(update_key, (rounds, updates))
             return jax.lax.scan(step, state, keys)[0], batch, key
 
     state = (jax.jit(learner.init)(init_key), batch, run_key)
     work = rounds * updates
-    return _compile("update", _batch(config), "updates/s", work, program, state)
+    return _compile("update", _batch(config), "updates/s", work, program, state, config)
 
 
 def full_ring(replay: Replay, obs: Float[Array, "N 376"]) -> Replay:
@@ -230,11 +230,17 @@ def _batch(config: Config) -> dict[str, Any]:
 
 
 def _compile(
-    part: str, settings: dict[str, Any], unit: str, work: int, program: Any, state: Any
+    part: str,
+    settings: dict[str, Any],
+    unit: str,
+    work: int,
+    program: Any,
+    state: Any,
+    config: Config,
 ) -> Case:
     start = time.perf_counter()
     lowered = jax.jit(program, donate_argnums=0).lower(state)
-    compiled = lowered.compile(training.compiler_options())
+    compiled = lowered.compile(products.compiler_options(config.matmul_precision))
     seconds = time.perf_counter() - start
     memory = compiled.memory_analysis()
     sizes = (memory.argument_size_in_bytes, memory.temp_size_in_bytes) if memory else (0, 0)
