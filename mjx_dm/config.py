@@ -158,7 +158,8 @@ class Config:
     eval_episodes: int = 10
     matmul_precision: str = "auto"
     """The learner's matrix products: default (JAX's own), bfloat16, tensorfloat32, highest or auto,
-    which is bfloat16 on a CPU with AMX, else default. Physics always runs at the highest."""
+    which is bfloat16 on a CPU with AMX, else default. Physics and the weighing of actions always
+    run at the highest."""
     learner: Annotated[LearnerConfig, tyro.conf.arg(name="")] = LearnerConfig()
 
     @property

@@ -90,7 +90,9 @@ def make_learner(config: LearnerConfig) -> Learner:
         return networks.values(config, out)
 
     def min_q(params: Params, obs: Array, actions: Float[Array, "B M 17"]) -> Float[Array, "B M"]:
-        return jnp.min(values(critic_out(params, obs, actions)), 0)
+        # Q differs by some T from action to action, no more than rounded factors would change it.
+        with jax.default_matmul_precision("highest"):
+            return jnp.min(values(critic_out(params, obs, actions)), 0)
 
     def clip(action: Array) -> Array:
         return jnp.clip(action, -1.0, 1.0) if config.bounded else action
