@@ -74,8 +74,6 @@ def main(arguments: list[str] | None = None) -> int:
     options = tyro.cli(Options, args=arguments)
     config = dataclasses.replace(
         PRESETS["gpu"],
-        # The card's own, whatever this machine has.
-        matmul_precision="default",
         engine="mjx",
         physics=options.physics,
         num_envs=options.num_envs,

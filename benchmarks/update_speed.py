@@ -49,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
     contenders = {
-        OURS: _ours(options.updates, products.choose_precision(CONFIG.matmul_precision)),
-        "mjx_dm, float32": _ours(options.updates, "default"),
+        OURS: _ours(options.updates, "default"),
+        "mjx_dm, bfloat16": _ours(options.updates, "bfloat16"),
         "sbx SAC": _theirs(sbx.SAC, options.updates),
         "sbx CrossQ": _theirs(sbx.CrossQ, options.updates),
     }

@@ -17,7 +17,7 @@ ACTION_RULES = {
     "best_component": "component mean with the highest Q",
     "best_of": "best of 16 samples by Q",
 }
-PRECISIONS = ("auto", "default", "bfloat16", "tensorfloat32", "highest")
+PRECISIONS = ("default", "bfloat16", "tensorfloat32", "highest")
 CRITICS = ("categorical", "scalar")
 OBS_DTYPES = ("float32", "bfloat16")
 ACTIVATIONS = ("relu", "silu")
@@ -156,10 +156,10 @@ class Config:
     eval_every: int = 0
     """Environment steps between evaluations in Humanoid-v4; 0 evaluates at the end only."""
     eval_episodes: int = 10
-    matmul_precision: str = "auto"
-    """The learner's matrix products: default (JAX's own), bfloat16, tensorfloat32, highest or auto,
-    which is bfloat16 on a CPU with AMX, else default. Physics and the weighing of actions always
-    run at the highest."""
+    matmul_precision: str = "default"
+    """The learner's matrix products: default (JAX's own: float32 on a CPU, TensorFloat-32 on an
+    NVIDIA GPU), bfloat16 (faster on a CPU with AMX), tensorfloat32 or highest. Physics and the
+    weighing of actions always run at the highest."""
     learner: Annotated[LearnerConfig, tyro.conf.arg(name="")] = LearnerConfig()
 
     @property

@@ -31,7 +31,6 @@ PRESETS: dict[str, Config] = {
         physics="v4",
         num_envs=50,
         updates_per_step=50,
-        matmul_precision="default",
         learner=LearnerConfig(
             batch_size=512,
             actor_batch_size=512,

@@ -5,23 +5,12 @@ multiply bfloat16 several times as fast as float32, and XLA has them do so, thro
 the factors are bfloat16 and lie as it wants them.
 """
 
-from pathlib import Path
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.layout import Layout, with_layout_constraint
 from jaxtyping import Array, BFloat16, Float
-
-_CPU_INFO = Path("/proc/cpuinfo")
-
-
-def choose_precision(name: str) -> str:
-    """What `auto` stands for on the device at hand, other names unchanged: bfloat16 on a CPU with
-    AMX, else JAX's default (float32 on a CPU, TensorFloat-32 on an NVIDIA GPU)."""
-    if name != "auto":
-        return name
-    return "bfloat16" if jax.default_backend() == "cpu" and _has_amx() else "default"
 
 
 def compiler_options(precision: str) -> dict[str, str | bool]:
@@ -31,8 +20,7 @@ def compiler_options(precision: str) -> dict[str, str | bool]:
     without (the whole loop of preset `cpu` in float32 on one core). With 0.11.2 they are level.
     """
     if jax.default_backend() == "cpu" and jax.__version_info__ < (0, 11):
-        rounded = choose_precision(precision) == "bfloat16"
-        kind = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT" if rounded else ""
+        kind = "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT" if precision == "bfloat16" else ""
         return {"xla_cpu_experimental_ynn_fusion_type": kind}
     return {}
 
@@ -83,10 +71,3 @@ def _dot(a: Array, b: Array, of_a: int, of_b: int) -> Array:
     """The sum over dimension `of_a` of a and `of_b` of b, in float32."""
     dimensions = (((of_a,), (of_b,)), ((), ()))
     return jax.lax.dot_general(a, b, dimensions, preferred_element_type=jnp.float32)
-
-
-def _has_amx() -> bool:
-    try:
-        return " amx_bf16" in _CPU_INFO.read_text()
-    except OSError:
-        return False

@@ -40,7 +40,7 @@ class Saved(NamedTuple):
 def train(config: Config) -> Path:
     """Runs `config` to its end, or to a signal; returns the run directory.
 
-    What was chosen is written to config.json in place of "auto". Raises
+    The engine that was chosen is written to config.json in place of "auto". Raises
     CheckpointError where a run cannot be resumed or saved.
     """
     name, reason = choose_engine(config.engine)
@@ -61,15 +61,13 @@ class _Run:
         with Progress(c.env_steps) as self.progress:
             say = self.progress.say
             say(f"Engine {self.engine} ({self.reason}), physics {c.physics}, {c.num_envs} worlds.")
-            precision = products.choose_precision(c.matmul_precision)
-            say(f"Matrix products of the learner: {precision}.")
             say(f"Run directory: {self.directory}")
             env = envs.HumanoidEnv(make_engine(self.engine, c.physics, c.num_envs), c.num_envs)
             init = jax.jit(lambda key: training.init(c, env, key))
             shapes = jax.eval_shape(init, jax.random.key(c.seed))
             start = time.monotonic()
             program = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(shapes)
-            chunk = program.compile(products.compiler_options(precision))
+            chunk = program.compile(products.compiler_options(c.matmul_precision))
             say(f"Compiled in {time.monotonic() - start:.0f} s.")
             needed = memory.plan(shapes, chunk)
             say(f"Memory: {needed}.")
@@ -78,7 +76,7 @@ class _Run:
             if c.resume:
                 state = self._restore(state)
             else:
-                chosen = dataclasses.replace(c, engine=self.engine, matmul_precision=precision)
+                chosen = dataclasses.replace(c, engine=self.engine)
                 write_json(self.directory / "config.json", configs.to_json(chosen))
             resumed_at = _env_steps(c, state) if c.resume else False
             with (

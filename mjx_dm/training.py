@@ -22,7 +22,6 @@ from mjx_dm.learner import (
 )
 from mjx_dm.learner_state import LearnerState
 from mjx_dm.networks import Normalizer
-from mjx_dm.products import choose_precision
 from mjx_dm.replay import Replay
 from mjx_dm.rollout import collect
 
@@ -147,7 +146,7 @@ def _learn(
     )
     batches = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batch)
 
-    with jax.default_matmul_precision(choose_precision(config.matmul_precision)):
+    with jax.default_matmul_precision(config.matmul_precision):
         return learner.updates(state, batches, jax.random.split(update_key, updates))
 
 

@@ -1,4 +1,4 @@
-"""The learner's matrix products: what auto chooses, and bfloat16 on a CPU."""
+"""The learner's matrix products: bfloat16 on a CPU."""
 
 import re
 
@@ -23,24 +23,6 @@ def factors(*leading):
 def rounded(x):
     """The nearest bfloat16, as float64."""
     return np.asarray(jnp.asarray(x, jnp.bfloat16)).astype(np.float64)
-
-
-@pytest.mark.parametrize(
-    ("flags", "precision"), [("sse avx512_bf16 amx_bf16 amx_tile", "bfloat16"), ("sse", "default")]
-)
-def test_auto_is_bfloat16_where_the_processor_has_tiles_for_it(
-    flags, precision, tmp_path, monkeypatch
-):
-    info = tmp_path / "cpuinfo"
-    info.write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
-    monkeypatch.setattr(products, "_CPU_INFO", info)
-    assert products.choose_precision("auto") == precision
-    assert products.choose_precision("highest") == "highest"
-
-
-def test_auto_is_the_default_where_nothing_is_told_of_the_processor(tmp_path, monkeypatch):
-    monkeypatch.setattr(products, "_CPU_INFO", tmp_path / "none")
-    assert products.choose_precision("auto") == "default"
 
 
 @pytest.mark.parametrize("leading", [(32,), (4, 8)])

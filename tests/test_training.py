@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(program):
 
 
 def test_the_program_writes_the_replay_in_place_and_leaves_out_ynnpack():
-    config = small(replay_size=100_000, matmul_precision="default")
+    config = small(replay_size=100_000)
     env = envs.make_env(config.num_envs, "mujoco", config.physics)
     state = jax.eval_shape(lambda key: training.init(config, env, key), jax.random.key(0))
     program = jax.jit(training.make_chunk(config, env), donate_argnums=0).lower(state)

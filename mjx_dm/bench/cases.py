@@ -186,7 +186,7 @@ def update_case(config: Config) -> Case:
         def step(state: Any, keys: Array) -> tuple[Any, None]:
             return learner.updates(state, batches, keys)[0], None
 
-        with jax.default_matmul_precision(products.choose_precision(config.matmul_precision)):
+        with jax.default_matmul_precision(config.matmul_precision):
             keys = jax.random.split(update_key, (rounds, updates))
             return jax.lax.scan(step, state, keys)[0], batch, key
 
