@@ -8,7 +8,7 @@ _CPU = Config(
     preset="cpu",
     env_steps=10_000_000,
     eval_every=250_000,
-    # 0.84 of the time that 128 states take on a CPU (docs/learner.md).
+    # 0.83 of the time that 128 states take on a CPU (docs/learner.md).
     learner=LearnerConfig(actor_batch_size=64),
 )
 
