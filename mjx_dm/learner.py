@@ -84,7 +84,7 @@ def make_learner(config: LearnerConfig) -> Learner:
     def critic_out(
         params: Params, obs: Float[Array, "B 376"], actions: Float[Array, "B M 17"]
     ) -> Float[Array, "2 B M atoms"]:
-        return networks.apply_twins(config, params, obs, actions)
+        return cast(Array, critic.apply(params, obs, actions))
 
     def values(out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
         return networks.values(config, out)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -70,33 +70,16 @@ class Critic(nn.Module):
         return _Dense(c.num_atoms, kernel_init=small, bias_init=_near_zero_return(c))(x)
 
 
-def twin_critic(config: LearnerConfig, shared_inputs: bool = True) -> nn.Module:
-    """Two critics as one batched product: the output gains a leading axis of 2.
-
-    So do the inputs unless they are shared.
-    """
+def twin_critic(config: LearnerConfig) -> nn.Module:
+    """Two critics as one batched product: the output gains a leading axis of 2."""
     return nn.vmap(
         Critic,
         variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True},
-        in_axes=None if shared_inputs else 0,
+        in_axes=None,
         out_axes=0,
         axis_size=2,
     )(config)
-
-
-def apply_twins(
-    config: LearnerConfig,
-    params: Any,
-    obs: Float[Array, "*B 376"],
-    action: Float[Array, "*B M 17"],
-) -> Float[Array, "2 *B M atoms"]:
-    """What both critics put out."""
-    if products.rounded_on_cpu():
-        # A CPU's product of bfloat16 with a factor that both share copies the weights.
-        obs, action = (jnp.broadcast_to(x, (2, *x.shape)) for x in (obs, action))
-        return cast(Array, twin_critic(config, shared_inputs=False).apply(params, obs, action))
-    return cast(Array, twin_critic(config).apply(params, obs, action))
 
 
 def support(config: LearnerConfig) -> Float[Array, "atoms"]:

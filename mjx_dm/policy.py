@@ -87,7 +87,7 @@ def make_act(
     A sample is a function of the observation it is drawn for, so that an episode's return does not
     depend on which others are played beside it.
     """
-    policy = networks.Policy(settings)
+    policy, twins = networks.Policy(settings), networks.twin_critic(settings)
     cpu = jax.devices("cpu")[0]
     actor, normalizer, critic = jax.device_put((actor, normalizer, critic), cpu)
 
@@ -95,7 +95,7 @@ def make_act(
         def min_q(actions: Float[Array, "1 M 17"]) -> Float[Array, "1 M"]:
             if settings.bounded:
                 actions = jnp.clip(actions, -1.0, 1.0)
-            out = networks.apply_twins(settings, critic, obs[None], actions)
+            out = cast(Array, twins.apply(critic, obs[None], actions))
             return jnp.min(networks.values(settings, out), 0)
 
         one = jax.tree.map(lambda x: x[None], gmm)

@@ -87,7 +87,6 @@ def test_an_update_from_bfloat16_is_near_that_from_float32(update):
     assert any(near[name] != exact[name] for name in exact)
 
 
-@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of the CPU's compiler")
 def test_the_compiler_keeps_all_but_the_weighing_of_actions_in_bfloat16(update):
     text = update["bfloat16"][1]
     kinds = dict(re.findall(r"%([\w.\-]+) = (\w+)\[", text))

@@ -78,6 +78,15 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(program):
     assert np.any(first != weights(1))
 
 
+@pytest.mark.parametrize(("precision", "rounds"), [("default", False), ("bfloat16", True)])
+def test_the_updates_of_a_run_have_the_precision_asked_for(precision, rounds):
+    config = small(matmul_precision=precision)
+    env = envs.make_env(config.num_envs, "mujoco", config.physics)
+    state = jax.eval_shape(lambda key: training.init(config, env, key), jax.random.key(0))
+    program = jax.jit(training.make_chunk(config, env)).lower(state).as_text()
+    assert ("xbf16>" in program) == rounds
+
+
 def test_the_program_writes_the_replay_in_place_and_leaves_out_ynnpack():
     config = small(replay_size=100_000)
     env = envs.make_env(config.num_envs, "mujoco", config.physics)
