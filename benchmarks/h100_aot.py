@@ -34,6 +34,7 @@ from mjx_dm.engines import make_engine
 from mjx_dm.files import write_json
 from mjx_dm.humanoid import PHYSICS
 from mjx_dm.learner import make_learner
+from mjx_dm.learner_state import as_vectors
 from mjx_dm.presets import PRESETS
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
@@ -72,6 +73,8 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
+    # The programs ask where they will run.
+    jax.default_backend = lambda: "gpu"
     config = dataclasses.replace(
         PRESETS["gpu"],
         engine="mjx",
@@ -153,7 +156,14 @@ def _update(config: Config) -> tuple[Any, Any]:
     )
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size[0]))
     state = jax.eval_shape(learner.init, jax.random.key(0))
-    return lambda s: (learner.updates(*s), *s[1:]), (state, batches, keys)
+
+    def program(carry: Any) -> Any:
+        state, *inputs = carry
+        vectors, as_trees = as_vectors(state)
+        vectors, metrics = learner.updates(vectors, as_trees, *inputs)
+        return (as_trees(vectors), metrics), *inputs
+
+    return program, (state, batches, keys)
 
 
 def _physics(config: Config) -> tuple[Any, Any]:

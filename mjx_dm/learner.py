@@ -12,7 +12,7 @@ from mjx_dm import action_rules, duals, losses, networks
 from mjx_dm.config import LearnerConfig
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT
-from mjx_dm.learner_state import AsTrees, LearnerState, Params, as_vectors, vector
+from mjx_dm.learner_state import AsTrees, LearnerState, Params, as_vectors, joins, vector
 from mjx_dm.proposals import propose
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
@@ -28,18 +28,19 @@ METRICS = (
 class Learner(NamedTuple):
     """Four functions: init(key) -> state, act(state, obs, key) -> action,
     update(state, batch, key) -> (state, metrics) and
-    updates(state, batches, keys) -> (state, metrics); each consumes its keys.
+    updates(vectors, as_trees, batches, keys) -> (vectors, metrics); each consumes its keys.
 
     `obs` is `(N, 376)`, normalised where the config says so; actions `(N, 17)` are in the policy's
     own units (see `to_env_action`), the first `average_worlds` of them those of the scored policy.
     `batch` is a Transition with leading dimension B; `batches` and `keys` have a further one, U,
-    before it, over which the metrics of `updates` are means.
+    before it, over which the metrics of `updates` are means. `vectors` and `as_trees` are what
+    `learner_state.as_vectors` makes of a state.
     """
 
     init: Callable[[Array], LearnerState]
     act: Callable[[LearnerState, Array, Array], Array]
     update: Callable[[LearnerState, Transition, Array], tuple[LearnerState, Metrics]]
-    updates: Callable[[LearnerState, Transition, Array], tuple[LearnerState, Metrics]]
+    updates: Callable[[LearnerState, AsTrees, Transition, Array], tuple[LearnerState, Metrics]]
 
 
 def to_env_action(config: LearnerConfig, action: Float[Array, "*B 17"]) -> Float[Array, "*B 17"]:
@@ -71,8 +72,8 @@ def make_learner(config: LearnerConfig) -> Learner:
             average_actor=jax.tree.map(jnp.copy, actor_params),
             critic=critic_params,
             target_critic=jax.tree.map(jnp.copy, critic_params),
-            actor_optimizer=actor_optimizer.init(vector(actor_params)),
-            critic_optimizer=critic_optimizer.init(vector(critic_params)),
+            actor_optimizer=actor_optimizer.init(actor_params),
+            critic_optimizer=critic_optimizer.init(critic_params),
             log_temperature=jnp.log(jnp.asarray(config.temperature, jnp.float32)),
             log_alpha=jnp.log(jnp.asarray(max(config.alpha, 1e-30), jnp.float32)),
             updates=jnp.zeros((), jnp.int32),
@@ -231,17 +232,15 @@ def make_learner(config: LearnerConfig) -> Learner:
         return as_trees(vectors), metrics
 
     def updates(
-        state: LearnerState, batches: Transition, keys: Array
+        vectors: LearnerState, as_trees: AsTrees, batches: Transition, keys: Array
     ) -> tuple[LearnerState, Metrics]:
-        vectors, as_trees = as_vectors(state)
-
         def step(vectors: LearnerState, inputs: tuple[Transition, Array]):
             vectors, metrics = update_vectors(vectors, as_trees, *inputs)
             # One row a step costs one kernel, a dict of scalars one for each.
             return vectors, vector(metrics)
 
         vectors, rows = jax.lax.scan(step, vectors, (batches, keys))
-        return as_trees(vectors), dict(zip(METRICS, jnp.mean(rows, 0), strict=True))
+        return vectors, dict(zip(METRICS, jnp.mean(rows, 0), strict=True))
 
     return Learner(init, act, update, updates)
 
@@ -255,9 +254,9 @@ def _means(rows: dict[str, Float[Array, "B"]]) -> Metrics:
     return dict(zip(rows, jnp.mean(jnp.stack(list(rows.values())), -1), strict=True))
 
 
-def _gradient(tree: Params) -> Float[Array, "P"]:
-    # Joined once: a CPU would join again for every use.
-    return jax.lax.optimization_barrier(vector(tree))
+def _gradient(tree: Params) -> Params:
+    """As the parameters are, one vector where the updates join them."""
+    return vector(tree) if joins() else tree
 
 
 def _optimizer(config: LearnerConfig, learning_rate: float) -> optax.GradientTransformation:

@@ -1,5 +1,6 @@
 """The run as one pytree, and the one function that advances it."""
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from mjx_dm.learner import (
     random_action,
     to_env_action,
 )
-from mjx_dm.learner_state import LearnerState
+from mjx_dm.learner_state import AsTrees, LearnerState, as_vectors
 from mjx_dm.networks import Normalizer
 from mjx_dm.replay import Replay
 from mjx_dm.rollout import collect
@@ -67,7 +68,7 @@ def make_chunk(
     """
     learner = make_learner(config.learner)
 
-    def iterate(state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+    def iterate(as_trees: AsTrees, state: TrainState, _: None) -> tuple[TrainState, Metrics]:
         key, act_key, random_key, learn_key = jax.random.split(state.key, 4)
         learning = state.iteration >= state.learn_from
         obs = networks.seen(config.learner, state.normalizer, state.env.obs)
@@ -75,7 +76,7 @@ def make_chunk(
             action = jnp.where(
                 # A resumed run refills its replay with what it has learned.
                 learning | (state.learner.updates > 0),
-                learner.act(state.learner, obs, act_key),
+                learner.act(as_trees(state.learner), obs, act_key),
                 random_action(config.learner, random_key, config.num_envs),
             )
         env_state, replay = collect(
@@ -91,7 +92,7 @@ def make_chunk(
         )
         learner_state, metrics = jax.lax.cond(
             learning,
-            lambda s: _learn(config, learner, s, normalizer, replay, learn_key),
+            lambda s: _learn(config, learner, s, as_trees, normalizer, replay, learn_key),
             lambda s: (s, dict.fromkeys(METRICS, jnp.full((), jnp.nan, jnp.float32))),
             state.learner,
         )
@@ -110,7 +111,13 @@ def make_chunk(
 
     def chunk(state: TrainState) -> tuple[TrainState, Metrics]:
         before = state.learner
-        state, metrics = jax.lax.scan(iterate, state, length=config.chunk_iterations)
+        vectors, as_trees = as_vectors(before)
+        state, metrics = jax.lax.scan(
+            functools.partial(iterate, as_trees),
+            state._replace(learner=vectors),
+            length=config.chunk_iterations,
+        )
+        state = state._replace(learner=as_trees(state.learner))
         metrics |= _diagnose(config, before, state)
         sums = {name: jnp.sum(metrics.pop(name)) for name in ("quarantined", "engine_failed")}
         env_state = state.env
@@ -128,7 +135,8 @@ def make_chunk(
 def _learn(
     config: Config,
     learner: Learner,
-    state: LearnerState,
+    vectors: LearnerState,
+    as_trees: AsTrees,
     normalizer: Normalizer,
     replay: Replay,
     key: Array,
@@ -147,7 +155,8 @@ def _learn(
     batches = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batch)
 
     with jax.default_matmul_precision(config.matmul_precision):
-        return learner.updates(state, batches, jax.random.split(update_key, updates))
+        keys = jax.random.split(update_key, updates)
+        return learner.updates(vectors, as_trees, batches, keys)
 
 
 def _diagnose(config: Config, before: LearnerState, state: TrainState) -> Metrics:

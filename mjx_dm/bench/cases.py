@@ -19,6 +19,7 @@ from mjx_dm import replay as ring
 from mjx_dm.config import Config
 from mjx_dm.engines import make_engine
 from mjx_dm.learner import make_learner
+from mjx_dm.learner_state import as_vectors
 from mjx_dm.replay import Replay
 from mjx_dm.training import TrainState
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
@@ -183,12 +184,14 @@ def update_case(config: Config) -> Case:
 
         batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (updates, *x.shape)), batch)
 
-        def step(state: Any, keys: Array) -> tuple[Any, None]:
-            return learner.updates(state, batches, keys)[0], None
+        vectors, as_trees = as_vectors(state)
+
+        def step(vectors: Any, keys: Array) -> tuple[Any, None]:
+            return learner.updates(vectors, as_trees, batches, keys)[0], None
 
         with jax.default_matmul_precision(config.matmul_precision):
             keys = jax.random.split(update_key, (rounds, updates))
-            return jax.lax.scan(step, state, keys)[0], batch, key
+            return as_trees(jax.lax.scan(step, vectors, keys)[0]), batch, key
 
     state = (jax.jit(learner.init)(init_key), batch, run_key)
     work = rounds * updates
