@@ -27,6 +27,7 @@ ACTIVATIONS = ("relu", "silu")
 MAY_CHANGE_ON_RESUME = {
     "preset", "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes",
     "keep_checkpoints", "save_replay", "eval_every", "eval_episodes", "matmul_precision",
+    "max_episode_steps",
 }  # fmt: skip
 
 
@@ -139,6 +140,9 @@ class Config:
     physics: str = "fast"
     """v4 is Gymnasium's own integrator and solver; fast is Euler with Newton."""
     num_envs: int = 32
+    max_episode_steps: int = 1000
+    """Time limit of an episode in training; scores are over whole episodes of 1,000 steps. Under a
+    shorter one more of what is learned from is the way from standing into the gait."""
     random_steps: int = 10_000
     """Environment steps with uniform random actions before the first update."""
     updates_per_step: int = 1

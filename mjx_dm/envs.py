@@ -43,23 +43,34 @@ class EnvState(NamedTuple):
 
 
 def make_env(
-    num_envs: int, engine: str = "auto", physics: str = "v4", seed: int = 0
+    num_envs: int,
+    engine: str = "auto",
+    physics: str = "v4",
+    seed: int = 0,
+    max_episode_steps: int = humanoid.EPISODE_STEPS,
 ) -> "HumanoidEnv":
     """A batch of Humanoid-v4 worlds.
 
     engine: mujoco, mjx, warp or auto. physics: v4 (Gymnasium's) or fast. `seed` is folded into
-    every key given to `reset`.
+    every key given to `reset`. max_episode_steps: the time limit.
     """
     name, _ = choose_engine(engine)
-    return HumanoidEnv(make_engine(name, physics, num_envs), num_envs, seed)
+    return HumanoidEnv(make_engine(name, physics, num_envs), num_envs, seed, max_episode_steps)
 
 
 class HumanoidEnv:
     """`reset(key)`, `step(state, action)` and `set_state(state, qpos, qvel)`, all jittable."""
 
-    def __init__(self, engine: Engine, num_envs: int, seed: int = 0):
+    def __init__(
+        self,
+        engine: Engine,
+        num_envs: int,
+        seed: int = 0,
+        max_episode_steps: int = humanoid.EPISODE_STEPS,
+    ):
         self.engine = engine
         self.num_envs = num_envs
+        self.max_episode_steps = max_episode_steps
         self._seed = seed
 
     def reset(self, key: Array, stagger: bool = False) -> EnvState:
@@ -73,7 +84,7 @@ class HumanoidEnv:
         qpos, qvel = humanoid.random_state(start_key, n)
         physics, reading = self.engine.start(qpos, qvel, jnp.ones(n, jnp.bool_))
         obs = humanoid.observe(qpos, qvel, reading)
-        first = jax.random.randint(stagger_key, (n,), 0, humanoid.EPISODE_STEPS)
+        first = jax.random.randint(stagger_key, (n,), 0, self.max_episode_steps)
         return EnvState(
             physics=physics,
             obs=obs,
@@ -106,7 +117,7 @@ class HumanoidEnv:
 
         terminated = humanoid.terminated(physics.qpos) & valid
         episode_step = state.episode_step + 1
-        truncated = ((episode_step >= humanoid.EPISODE_STEPS) & ~terminated) | ~valid
+        truncated = ((episode_step >= self.max_episode_steps) & ~terminated) | ~valid
         done = terminated | truncated
 
         qpos, qvel = humanoid.random_state(reset_key, self.num_envs)

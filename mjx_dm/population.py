@@ -125,7 +125,8 @@ def with_settings(config: Config, settings: dict[str, Any]) -> Config:
 def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> tuple[Any, Any, Any]:
     """init(keys) -> state, advance(state) -> (state, metrics) and score(learner, normalizer, keys)
     -> (returns, lengths), each with a leading axis of learners."""
-    env = envs.HumanoidEnv(engine, config.num_envs)
+    env = envs.HumanoidEnv(engine, config.num_envs, max_episode_steps=config.max_episode_steps)
+    whole = envs.HumanoidEnv(engine, config.num_envs)
 
     def init(keys: jax.Array) -> Any:
         def one(settings, key):
@@ -148,13 +149,18 @@ def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> t
                 obs = networks.seen(config.learner, normalizer, state.obs)
                 gmm = cast(GMM, policy.apply(actor, obs))
                 action = to_env_action(config.learner, gmm.mean())
-                state = env.step(state, jnp.clip(action, -ACTION_LIMIT, ACTION_LIMIT))
+                state = whole.step(state, jnp.clip(action, -ACTION_LIMIT, ACTION_LIMIT))
                 total = total + jnp.where(alive, state.reward, 0.0)
                 length = length + alive
                 alive = alive & ~state.terminated & ~state.truncated
                 return (state, total, alive, length), None
 
-            start = (env.reset(key), jnp.zeros(n), jnp.ones(n, bool), jnp.zeros(n, jnp.int32))
+            start = (
+                whole.reset(key),
+                jnp.zeros(n),
+                jnp.ones(n, bool),
+                jnp.zeros(n, jnp.int32),
+            )
             (_, total, _, length), _ = jax.lax.scan(step, start, length=EPISODE_STEPS)
             return total, length
 

@@ -62,7 +62,8 @@ class _Run:
             say = self.progress.say
             say(f"Engine {self.engine} ({self.reason}), physics {c.physics}, {c.num_envs} worlds.")
             say(f"Run directory: {self.directory}")
-            env = envs.HumanoidEnv(make_engine(self.engine, c.physics, c.num_envs), c.num_envs)
+            engine = make_engine(self.engine, c.physics, c.num_envs)
+            env = envs.HumanoidEnv(engine, c.num_envs, max_episode_steps=c.max_episode_steps)
             init = jax.jit(lambda key: training.init(c, env, key))
             shapes = jax.eval_shape(init, jax.random.key(c.seed))
             start = time.monotonic()

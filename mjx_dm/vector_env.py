@@ -52,10 +52,10 @@ class HumanoidVectorEnv(VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 
-        self._env = make_env(num_envs, engine=engine, physics=physics)
-        # The batch stops at EPISODE_STEPS; another limit is another count to start from.
-        self._first_step = humanoid.EPISODE_STEPS - max_episode_steps
-        self._reset = jax.jit(self._reset_worlds)
+        self._env = make_env(
+            num_envs, engine=engine, physics=physics, max_episode_steps=max_episode_steps
+        )
+        self._reset = jax.jit(self._env.reset)
         self._step = jax.jit(self._step_worlds)
         self._state: EnvState | None = None
 
@@ -119,18 +119,10 @@ class HumanoidVectorEnv(VectorEnv):
         """Lets go of the worlds; the next step needs a reset."""
         self._state = None
 
-    def _reset_worlds(self, key: Array) -> EnvState:
-        state = self._env.reset(key)
-        return state._replace(
-            episode_step=jnp.full_like(state.episode_step, self._first_step),
-        )
-
     def _step_worlds(
         self, state: EnvState, action: Float[Array, "N 17"]
     ) -> tuple[EnvState, dict[str, Float[Array, "N"]]]:
         after = self._env.step(state, action)
-        begins = after.terminated | after.truncated
-        after = after._replace(episode_step=jnp.where(begins, self._first_step, after.episode_step))
         # Taken back from the reward: worlds that ended have been moved already.
         cost = humanoid.CONTROL_COST_WEIGHT * jnp.sum(jnp.square(action), -1)
         cost = jnp.where(after.valid, cost, 0.0)

@@ -139,6 +139,9 @@ def test_staggered_worlds_start_apart_within_the_time_limit(worlds):
     step = np.asarray(worlds.reset(jax.random.key(0), stagger=True).episode_step)
     assert step.min() >= 0 and step.max() < 1000
     assert len(set(step.tolist())) > WORLDS / 2 and step.max() - step.min() > 500
+    short = HumanoidEnv(worlds.env.engine, WORLDS, max_episode_steps=100)
+    step = jax.jit(short.reset, static_argnames="stagger")(jax.random.key(0), stagger=True)
+    assert 50 < int(step.episode_step.max()) < 100
 
 
 def test_the_same_key_gives_the_same_trajectory(worlds, start):

@@ -63,9 +63,13 @@ def test_a_run_is_resumed_where_it_ended(finished, capsys):
     again = ["--run-dir", str(finished), "--resume"]
     assert train.main(again) == 2
     assert "give more to go on" in capsys.readouterr().err
-    assert train.main([*again, "--env-steps", "1024"]) == 0
+    assert train.main([*again, "--env-steps", "1024", "--max-episode-steps", "3"]) == 0
     assert "Resumed at 512" in capsys.readouterr().out
     assert (finished / "metrics.jsonl").read_text().startswith(before)
+    metrics = read_metrics(finished / "metrics.jsonl")
+    length = metrics["episode_length"]
+    assert np.nanmax(length[: len(before.splitlines())]) > 3 and length[-2] == 3
+    assert np.nanmin(metrics["eval_length"]) > 3, "scores are over whole episodes"
 
 
 def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):

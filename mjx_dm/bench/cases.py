@@ -88,7 +88,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
     all of it.
     """
     engine = make_engine(config.engine, config.physics, config.num_envs)
-    env = envs.HumanoidEnv(engine, config.num_envs)
+    env = envs.HumanoidEnv(engine, config.num_envs, max_episode_steps=config.max_episode_steps)
 
     def start(key: Array, learn_from: Array) -> TrainState:
         state = training.init(config, env, key)
