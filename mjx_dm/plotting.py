@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter
 
+from mjx_dm.humanoid import EPISODE_STEPS
 from mjx_dm.metrics import METRICS, read_metrics
 
 PLOTS = "plots"
@@ -71,13 +72,12 @@ _PANELS = (
 )
 
 
-def plot_run(run_dir: str | os.PathLike) -> list[Path]:
+def plot_run(run_dir: str | os.PathLike, max_episode_steps: int = EPISODE_STEPS) -> list[Path]:
     """Draws `plots/learning_curve.png` and `plots/diagnostics.png` from `run_dir/metrics.jsonl`.
 
-    The learning curve shows `episode_return` (sampled behaviour in training) and `eval_return` with
-    a band of ± `eval_return_std` over env steps. The diagnostics show those keys of temperature,
-    alpha, ess, mean_sigma, effective_components, critic_loss, q_mean, episode_length and
-    steps_per_second that the run recorded.
+    The learning curve shows `episode_return` (sampled behaviour in training, under a time limit of
+    `max_episode_steps`) and `eval_return` with a band of ± `eval_return_std` over env steps. The
+    diagnostics show what the run recorded of the learner, its episodes and its speed.
 
     Returns:
         The files written; a figure of which the run has no finite value is left out.
@@ -91,8 +91,12 @@ def plot_run(run_dir: str | os.PathLike) -> list[Path]:
     columns = {name: np.asarray(values, float) for name, values in metrics.items()}
     written = []
     with matplotlib.rc_context(STYLE):
-        for name, draw in (("learning_curve", _learning_curve), ("diagnostics", _diagnostics)):
-            figure = draw(columns, run_dir.resolve().name)
+        run = run_dir.resolve().name
+        figures = {
+            "learning_curve": _learning_curve(columns, run, max_episode_steps),
+            "diagnostics": _diagnostics(columns, run),
+        }
+        for name, figure in figures.items():
             if figure is not None:
                 (run_dir / PLOTS).mkdir(exist_ok=True)
                 written.append(run_dir / PLOTS / f"{name}.png")
@@ -100,14 +104,18 @@ def plot_run(run_dir: str | os.PathLike) -> list[Path]:
     return written
 
 
-def _learning_curve(columns: Mapping[str, np.ndarray], run: str) -> Figure | None:
+def _learning_curve(
+    columns: Mapping[str, np.ndarray], run: str, max_episode_steps: int
+) -> Figure | None:
     if not (_has(columns, "episode_return") or _has(columns, "eval_return")):
         return None
     figure = _figure(7.5, 4.5)
     axes = figure.add_subplot()
     axes.set(title=f"Return of {run}", xlabel="env steps", ylabel="return per episode")
     if _has(columns, "episode_return"):
-        _draw_line(axes, columns, "episode_return", "training, sampled")
+        shorter = max_episode_steps < EPISODE_STEPS
+        limit = f", at most {max_episode_steps} steps" if shorter else ""
+        _draw_line(axes, columns, "episode_return", f"training, sampled{limit}")
     if _has(columns, "eval_return"):
         _draw_evaluations(axes, columns)
     _finish(axes)

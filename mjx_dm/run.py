@@ -60,7 +60,10 @@ class _Run:
         self.directory.mkdir(parents=True, exist_ok=True)
         with Progress(c.env_steps) as self.progress:
             say = self.progress.say
-            say(f"Engine {self.engine} ({self.reason}), physics {c.physics}, {c.num_envs} worlds.")
+            say(
+                f"Engine {self.engine} ({self.reason}), physics {c.physics}, {c.num_envs} worlds, "
+                f"episodes of at most {c.max_episode_steps} steps."
+            )
             say(f"Run directory: {self.directory}")
             engine = make_engine(self.engine, c.physics, c.num_envs)
             env = envs.HumanoidEnv(engine, c.num_envs, max_episode_steps=c.max_episode_steps)
@@ -86,7 +89,7 @@ class _Run:
             ):
                 self.scores = Scores(c, self.writer, say)
                 self._loop(chunk, state, stop)
-            plotting.plot_run(self.directory)
+            plotting.plot_run(self.directory, c.max_episode_steps)
         return self.directory
 
     def _loop(self, chunk: Any, state: TrainState, stop: threading.Event) -> None:

@@ -39,6 +39,13 @@ def test_a_run_gets_both_figures(tmp_path):
     assert all(colours(path) > 10 for path in written)
 
 
+def test_the_curve_of_shorter_episodes_says_so():
+    columns = {"step": np.arange(3.0), "episode_return": np.arange(3.0)}
+    for limit, label in ((1000, "training, sampled"), (7, "training, sampled, at most 7 steps")):
+        figure = plotting._learning_curve(columns, "a run", limit)
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == [label]
+
+
 def test_a_long_run_can_be_drawn(tmp_path):
     assert len(plot_run(write_run(tmp_path, map(full_record, range(1, 200))))) == 2
 
