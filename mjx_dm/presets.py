@@ -7,8 +7,6 @@ from mjx_dm.config import Config, LearnerConfig
 _CPU = Config(
     preset="cpu",
     env_steps=10_000_000,
-    # Good policies fall at the start of an episode or not at all (docs/learner.md).
-    max_episode_steps=250,
     eval_every=250_000,
     # 0.83 of the time that 128 states take on a CPU (docs/learner.md).
     learner=LearnerConfig(actor_batch_size=64),
