@@ -141,9 +141,9 @@ class Config:
     """v4 is Gymnasium's own integrator and solver; fast is Euler with Newton."""
     num_envs: int = 32
     max_episode_steps: int = 1000
-    """Time limit of an episode in training; scores are over whole episodes of 1,000 steps. With 250,
-    given on --resume, a run that is nearly done learns the way from standing into its gait, which
-    is where good policies fall."""
+    """Time limit of an episode in training; scores are over whole episodes of 1,000 steps. 250 on
+    --resume makes a run that is nearly done learn the way from standing into its gait, where good
+    policies fall."""
     random_steps: int = 10_000
     """Environment steps with uniform random actions before the first update."""
     updates_per_step: int = 1
