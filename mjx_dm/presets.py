@@ -23,7 +23,8 @@ PRESETS: dict[str, Config] = {
         random_steps=50_000,
         chunk_iterations=50,
         eval_every=5_000_000,
-        learner=LearnerConfig(),
+        # Wider critics learn more from an update (docs/learner.md) that a GPU makes as fast.
+        learner=LearnerConfig(critic_widths=(512, 512)),
     ),
     "published": Config(
         preset="published",
