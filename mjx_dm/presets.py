@@ -23,8 +23,7 @@ PRESETS: dict[str, Config] = {
         random_steps=50_000,
         chunk_iterations=50,
         eval_every=5_000_000,
-        # Wider critics learn more from an update (docs/learner.md) that a GPU makes as fast.
-        learner=LearnerConfig(critic_widths=(512, 512)),
+        learner=LearnerConfig(),
     ),
     "published": Config(
         preset="published",
