@@ -33,7 +33,7 @@ setup: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python train.py --preset cpu --minutes $(MINUTES) --no-save-replay --run-dir '$(RUN)'
-	$(BIN)/python eval_render.py '$(RUN)' --episodes $(EPISODES)
+	$(BIN)/python eval_render.py '$(RUN)/best' --episodes $(EPISODES)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
