@@ -79,9 +79,9 @@ class _Run:
             state = init(jax.random.key(c.seed))
             if c.resume:
                 state = self._restore(state)
-            else:
-                chosen = dataclasses.replace(c, engine=self.engine)
-                write_json(self.directory / "config.json", configs.to_json(chosen))
+            # A resumed run goes on with what changed, and so does the next --resume.
+            chosen = dataclasses.replace(c, engine=self.engine, resume=False)
+            write_json(self.directory / "config.json", configs.to_json(chosen))
             resumed_at = _env_steps(c, state) if c.resume else False
             with (
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
@@ -179,6 +179,11 @@ class _Run:
                 f"{self.config.env_steps}; give more to go on."
             )
         self.train_seconds = float(saved.train_seconds)
+        if self._out_of_time():
+            raise ConfigError(
+                f"The run has trained for {self.train_seconds / 60:.1f} minutes, and --minutes asks "
+                f"for {self.config.minutes:g}; give more to go on."
+            )
         self.last_saved = step
         replay, refill = self._restore_replay(step, state.replay), 0
         if replay is None:

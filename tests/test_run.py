@@ -70,6 +70,11 @@ def test_a_run_is_resumed_where_it_ended(finished, capsys):
     length = metrics["episode_length"]
     assert np.nanmax(length[: len(before.splitlines())]) > 3 and length[-2] == 3
     assert np.nanmin(metrics["eval_length"]) > 3, "scores are over whole episodes"
+    kept = json.loads((finished / "config.json").read_text())
+    assert (kept["max_episode_steps"], kept["env_steps"], kept["resume"]) == (3, 1024, False)
+    assert train.main([*again, "--env-steps", "2048", "--minutes", "1e-6"]) == 2
+    assert "--minutes asks for 1e-06; give more" in capsys.readouterr().err
+    assert json.loads((finished / "config.json").read_text()) == kept
 
 
 def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):
