@@ -181,8 +181,8 @@ class _Run:
         self.train_seconds = float(saved.train_seconds)
         if self._out_of_time():
             raise ConfigError(
-                f"The run has trained for {self.train_seconds / 60:.1f} minutes, and --minutes asks "
-                f"for {self.config.minutes:g}; give more to go on."
+                f"The run has trained for {self.train_seconds / 60:.1f} minutes, and --minutes "
+                f"asks for {self.config.minutes:g}; give more to go on."
             )
         self.last_saved = step
         replay, refill = self._restore_replay(step, state.replay), 0
