@@ -129,8 +129,8 @@ class Config:
     run_dir: str = ""
     """Where the run is written; runs/PRESET if left out."""
     resume: bool = False
-    """Go on from the newest intact checkpoint in run_dir, with the settings saved there; what is
-    changed meanwhile is saved too."""
+    """Go on from the newest intact checkpoint in run_dir, with the settings saved there; a setting
+    that is changed then is saved in their place."""
     seed: int = 0
     env_steps: int = 10_000_000
     """Environment steps in all, over all worlds."""
