@@ -146,7 +146,12 @@ def _learn(
     updates, size = config.updates_per_step, config.learner.batch_size
     with jax.named_scope("sample"):
         batch = ring.sample(
-            replay, sample_key, updates * size, config.learner.num_steps, config.learner.discount
+            replay,
+            sample_key,
+            updates * size,
+            config.learner.num_steps,
+            config.learner.discount,
+            recency=config.learner.recency,
         )
     batch = batch._replace(
         obs=networks.seen(config.learner, normalizer, batch.obs),

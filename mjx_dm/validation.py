@@ -22,7 +22,7 @@ _POSITIVE = {
     "chunk_iterations", "minutes", "checkpoint_minutes", "keep_checkpoints", "eval_episodes",
     "batch_size", "actor_batch_size", "polyak_every", "actor_lr", "critic_lr", "max_grad_norm",
     "num_components", "num_proposals", "num_steps", "move_kl", "alpha_step", "temperature",
-    "std_target", "kl_target", "reward_scale", "actor_widths", "critic_widths",
+    "std_target", "kl_target", "recency", "reward_scale", "actor_widths", "critic_widths",
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "seed", "eval_every", "alpha", "log_std_bonus", "random_steps", "weight_decay",

@@ -32,6 +32,7 @@ def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
         (["--engine", "bullet"], "--engine bullet"),
         (["--physics", "exact"], "--physics exact"),
         (["--discount", "1.5"], "--discount 1.5"),
+        (["--recency", "0"], "--recency 0"),
         (["--env-steps", "-1"], "--env-steps -1"),
         (["--replay-size", "63"], "--replay-size 63"),
         (["--random-steps", "1"], "--random-steps 1"),

@@ -58,12 +58,16 @@ def test_every_draw_is_a_stored_row_with_its_successor(steps):
     assert len(seen) == (len(kept) - 1) * WORLDS
 
 
-def test_draws_are_uniform_over_rows_and_worlds():
+@pytest.mark.parametrize("recency", [1.0, 2.0, 3.0])
+def test_draws_are_uniform_over_worlds_and_of_an_age_of_u_to_the_recency(recency):
     count, cells = 12_000, (ROWS - 1) * WORLDS
-    draws = sample(filled(2 * ROWS + 3), jax.random.key(0), count)
+    draws = ring.sample(filled(2 * ROWS + 3), jax.random.key(0), count, recency=recency)
     _, observed = np.unique(np.asarray(draws.obs[:, 0]), return_counts=True)
     assert len(observed) == cells
-    statistic = np.sum((observed - count / cells) ** 2) / (count / cells)
+    # u^r < x where u < x^(1/r); the oldest row comes first.
+    up_to = np.linspace(0.0, 1.0, ROWS) ** (1 / recency)
+    expected = count * np.repeat(np.diff(up_to)[::-1], WORLDS) / WORLDS
+    statistic = np.sum((observed - expected) ** 2 / expected)
     # A fair draw exceeds this once in a million keys.
     assert statistic < chi2.ppf(1 - 1e-6, cells - 1)
 
