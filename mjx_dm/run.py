@@ -69,6 +69,8 @@ class _Run:
             env = envs.HumanoidEnv(engine, c.num_envs, max_episode_steps=c.max_episode_steps)
             init = jax.jit(lambda key: training.init(c, env, key))
             shapes = jax.eval_shape(init, jax.random.key(c.seed))
+            # Before the compilation, so that a run that cannot go on says so at once.
+            saved = self._read(shapes) if c.resume else None
             start = time.monotonic()
             program = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(shapes)
             chunk = program.compile(products.compiler_options(c.matmul_precision))
@@ -77,8 +79,8 @@ class _Run:
             say(f"Memory: {needed}.")
             memory.check(c, needed, memory.available())
             state = init(jax.random.key(c.seed))
-            if c.resume:
-                state = self._restore(state)
+            if saved is not None:
+                state = self._go_on(state, saved)
             # A resumed run goes on with what changed, and so does the next --resume.
             chosen = dataclasses.replace(c, engine=self.engine, resume=False)
             write_json(self.directory / "config.json", configs.to_json(chosen))
@@ -171,8 +173,9 @@ class _Run:
             return None
         return checkpoint.restore(directory, empty)[1]
 
-    def _restore(self, state: TrainState) -> TrainState:
-        step, saved = checkpoint.restore(self.directory / "checkpoints", _saved(state, 0.0))
+    def _read(self, shapes: TrainState) -> Saved:
+        """The newest checkpoint, if there is something left to do from there."""
+        step, saved = checkpoint.restore(self.directory / "checkpoints", _saved(shapes, 0.0))
         if step >= self.config.env_steps:
             raise ConfigError(
                 f"The run has reached {step} environment steps, and --env-steps asks for "
@@ -185,6 +188,11 @@ class _Run:
                 f"asks for {self.config.minutes:g}; give more to go on."
             )
         self.last_saved = step
+        return saved
+
+    def _go_on(self, state: TrainState, saved: Saved) -> TrainState:
+        """`saved` with its replay, or with the empty one of `state` where none was saved."""
+        step = self.last_saved
         replay, refill = self._restore_replay(step, state.replay), 0
         if replay is None:
             # The policy may forget much of what it can while the replay holds little.

@@ -61,8 +61,11 @@ def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_
 def test_a_run_is_resumed_where_it_ended(finished, capsys):
     before = (finished / "metrics.jsonl").read_text()
     again = ["--run-dir", str(finished), "--resume"]
+    capsys.readouterr()
     assert train.main(again) == 2
-    assert "give more to go on" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "give more to go on" in said.err
+    assert "Compiled" not in said.out, "it could be told before"
     assert train.main([*again, "--env-steps", "1024", "--max-episode-steps", "3"]) == 0
     assert "Resumed at 512" in capsys.readouterr().out
     assert (finished / "metrics.jsonl").read_text().startswith(before)
