@@ -43,9 +43,9 @@ class LearnerConfig:
     """Transitions per update."""
     actor_batch_size: int = 128
     """States of the batch that the policy is fitted on."""
-    recency: float = 1.0
+    recency: float = 3.0
     """How much more often what is new is drawn from the replay: at an age of u^recency of the
-    oldest's, u uniform; 1 draws all alike, 2 a third of a batch from the newest tenth."""
+    oldest's, u uniform; 1 draws all alike, 3 half of a batch from the newest eighth."""
     discount: float = 0.98
     num_steps: int = 1
     """Steps of reward in the TD target before it bootstraps."""

@@ -34,6 +34,7 @@ PRESETS: dict[str, Config] = {
         learner=LearnerConfig(
             batch_size=512,
             actor_batch_size=512,
+            recency=1.0,
             discount=0.99,
             polyak=0.005,
             polyak_every=50,

@@ -78,9 +78,9 @@ def sample(
 ) -> Transition:
     """`batch_size` transitions of those whose successor is stored; consumes `key`.
 
-    Their age, as a share of the oldest's, is u^recency with u uniform: 1 draws all alike, 2 takes
-    32% from the newest tenth and 5% from the oldest. Emphasis on what is recent is from Wang and
-    Ross 2019, whose schedule within an episode's updates this has not.
+    Their age, as a share of the oldest's, is u^recency with u uniform: 1 draws all alike, 3 half of
+    them from the newest eighth. Emphasis on what is recent is from Wang and Ross 2019, who narrow
+    the replay in the course of an episode's updates.
 
     A transition spans up to `num_steps` steps: with m of them, `reward` is sum_i gamma^i r_i,
     `discount` gamma^(m-1) (1 - d) and `next_obs` what the m-th led to (Watkins 1989, uncorrected
