@@ -6,6 +6,7 @@ Runs are JSON files of benchmarks/export_run.py. They are compared at the evalua
 have, by environment steps. Per setting: the interquartile mean over the seeds with a 95% bootstrap
 interval (Agarwal et al. 2021; rliable's aggregate_iqm is the same trimmed mean). Between them: the
 difference of the means, b - a, with Welch's 95% interval, which is the stricter with few seeds.
+--plot FILE.png draws every run, whole.
 """
 
 import dataclasses
@@ -14,15 +15,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 from scipy import stats
 
 from mjx_dm.files import write_json
+from mjx_dm.plotting import STYLE
 
 THRESHOLDS = (2000, 5000)
 # The run's own evaluations end on whole launches, up to this many steps late.
 LAUNCH = 3200
+# Blue and vermilion of Okabe and Ito's palette, told apart by every kind of colour vision.
+_COLOURS = ("#0072B2", "#D55E00")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +41,7 @@ class Options:
     b: list[Path]
     out: Path
     names: tuple[str, str] = ("a", "b")
+    plot: Path | None = None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
         if np.all(np.isfinite(a + b)):
             report["rows"].append({"what": name, **compare(a, b)})
     write_json(options.out, report)
+    if options.plot:
+        _draw(options.plot, options.names, groups)
     _print(report)
     return 0
 
@@ -116,6 +127,23 @@ def _iqm(values: list[float]) -> dict[str, Any]:
         "iqm": float(stats.trim_mean(values, 0.25)),
         "interval": [float(interval.low), float(interval.high)],
     }
+
+
+def _draw(path: Path, names: tuple[str, str], groups: list[list[dict[int, float]]]) -> None:
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(8.0, 4.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        for name, colour, curves in zip(names, _COLOURS, groups, strict=True):
+            for i, curve in enumerate(curves):
+                label = None if i else f"{name}, {len(curves)} runs"
+                axes.plot(list(curve), list(curve.values()), color=colour, lw=1.2, label=label)
+        axes.set_title("Return in Humanoid-v4")
+        axes.set_xlabel("environment steps")
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="lower right")
+        figure.savefig(path, format="png")
 
 
 def _print(report: dict[str, Any]) -> None:

@@ -20,7 +20,10 @@ def test_the_difference_of_two_settings_comes_with_its_interval(tmp_path, capsys
     a = [write(tmp_path / f"a{i}.json", [400, 1_000 + i]) for i in range(3)]
     b = [write(tmp_path / f"b{i}.json", [400, 3_000 + i, 9_000]) for i in range(4)]
     out = tmp_path / "out.json"
-    assert compare_runs.main(["--a", *a, "--b", *b, "--out", str(out)]) == 0
+    plot = tmp_path / "plot.png"
+    arguments = ["--a", *a, "--b", *b, "--out", str(out), "--plot", str(plot)]
+    assert compare_runs.main(arguments) == 0
+    assert plot.read_bytes().startswith(b"\x89PNG")
     report = json.loads(out.read_text())
     assert report["env_steps"] == [200_000, 400_000]
     rows = {row["what"]: row for row in report["rows"]}
