@@ -43,7 +43,7 @@ class LearnerConfig:
     """Transitions per update."""
     actor_batch_size: int = 128
     """States of the batch that the policy is fitted on."""
-    recency: float = 3.0
+    recency: float = 1.0
     """How much more often what is new is drawn from the replay: at an age of u^recency of the
     oldest's, u uniform; 1 draws all alike, 3 half of a batch from the newest eighth."""
     discount: float = 0.98
