@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mjx_dm import envs, products, training
+from mjx_dm import replay as ring
 from mjx_dm.presets import PRESETS
 
 
@@ -41,6 +42,22 @@ def test_the_chunk_is_traced_once(program):
     jax.block_until_ready(state)
     assert sum(traces) <= 1, "the state's shapes, dtypes or weak types change between calls"
     assert chunk._cache_size() == 1
+
+
+def test_updates_draw_as_recently_as_the_settings_say(program, monkeypatch):
+    config, start, _, _ = program
+    asked, sample = [], ring.sample
+
+    def spy(*args, **settings):
+        asked.append(settings.get("recency"))
+        return sample(*args, **settings)
+
+    monkeypatch.setattr(ring, "sample", spy)
+    env = envs.make_env(config.num_envs, "mujoco", config.physics)
+    state = jax.eval_shape(start, jax.random.key(0))
+    jax.eval_shape(training.make_chunk(config, env), state)
+    # What is diagnosed is drawn evenly, from the newest rows.
+    assert config.learner.recency == 3.0 and asked == [3.0, None]
 
 
 def test_learning_waits_for_the_random_steps(program):
