@@ -24,13 +24,11 @@ from matplotlib.ticker import EngFormatter
 from scipy import stats
 
 from mjx_dm.files import write_json
-from mjx_dm.plotting import STYLE
+from mjx_dm.plotting import BLUE, STYLE, VERMILION
 
 THRESHOLDS = (2000, 5000)
 # The run's own evaluations end on whole launches, up to this many steps late.
 LAUNCH = 3200
-# Blue and vermilion of Okabe and Ito's palette, told apart by every kind of colour vision.
-_COLOURS = ("#0072B2", "#D55E00")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +45,9 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
+    for path in filter(None, (options.out, options.plot)):
+        if not path.parent.is_dir():
+            return _complain(f"{path} cannot be written: there is no folder {path.parent}.")
     try:
         groups = [[_curve(path) for path in paths] for paths in (options.a, options.b)]
     except ValueError as error:
@@ -134,7 +135,7 @@ def _draw(path: Path, names: tuple[str, str], groups: list[list[dict[int, float]
         figure = Figure(figsize=(8.0, 4.0), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        for name, colour, curves in zip(names, _COLOURS, groups, strict=True):
+        for name, colour, curves in zip(names, (BLUE, VERMILION), groups, strict=True):
             for i, curve in enumerate(curves):
                 label = None if i else f"{name}, {len(curves)} runs"
                 axes.plot(list(curve), list(curve.values()), color=colour, lw=1.2, label=label)

@@ -37,7 +37,7 @@ STYLE: dict[Any, Any] = {
     "savefig.dpi": 150,
 }
 # Blue and vermilion of Okabe and Ito's palette, told apart by every kind of colour vision.
-_BLUE, _VERMILION = "#0072B2", "#D55E00"
+BLUE, VERMILION = "#0072B2", "#D55E00"
 
 
 class _Panel(NamedTuple):
@@ -158,11 +158,11 @@ def _draw_line(axes: Axes, columns: Mapping[str, np.ndarray], key: str, label: s
     reach = len(value) // 50
     if reach < 2:
         marker = "o" if len(value) == 1 else ""
-        axes.plot(step, value, color=_BLUE, marker=marker, markersize=5, label=label)
+        axes.plot(step, value, color=BLUE, marker=marker, markersize=5, label=label)
         return
     label = f"{label} (bold: running mean)" if label else ""
-    axes.plot(step, value, color=_BLUE, alpha=0.25, linewidth=0.8)
-    axes.plot(step[reach:-reach], _running_mean(value, reach), color=_BLUE, label=label)
+    axes.plot(step, value, color=BLUE, alpha=0.25, linewidth=0.8)
+    axes.plot(step[reach:-reach], _running_mean(value, reach), color=BLUE, label=label)
 
 
 def _draw_evaluations(axes: Axes, columns: Mapping[str, np.ndarray]) -> None:
@@ -173,10 +173,10 @@ def _draw_evaluations(axes: Axes, columns: Mapping[str, np.ndarray]) -> None:
     else:
         std, label = np.zeros_like(mean), "evaluation, mean action"
     if len(mean) == 1:
-        axes.errorbar(step, mean, std, color=_VERMILION, marker="o", capsize=3, label=label)
+        axes.errorbar(step, mean, std, color=VERMILION, marker="o", capsize=3, label=label)
         return
-    axes.fill_between(step, mean - std, mean + std, color=_VERMILION, alpha=0.2, linewidth=0)
-    axes.plot(step, mean, color=_VERMILION, marker="o", markersize=3.5, label=label)
+    axes.fill_between(step, mean - std, mean + std, color=VERMILION, alpha=0.2, linewidth=0)
+    axes.plot(step, mean, color=VERMILION, marker="o", markersize=3.5, label=label)
 
 
 def _figure(width: float, height: float) -> Figure:

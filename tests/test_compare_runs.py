@@ -44,10 +44,12 @@ def test_the_step_at_which_a_return_was_passed_lies_on_the_line_between_scores()
     assert nowhere != nowhere
 
 
-def test_one_run_is_not_compared(tmp_path, capsys):
+def test_one_run_no_run_and_no_folder_get_a_sentence(tmp_path, capsys):
     run = write(tmp_path / "a.json", [1])
     arguments = ["--a", run, "--b", run, "--out", str(tmp_path / "out.json")]
     assert compare_runs.main(arguments) == 2
     assert "two runs" in capsys.readouterr().err
     assert compare_runs.main([*arguments[:3], __file__, *arguments[4:]]) == 2
     assert "test_compare_runs.py is not" in capsys.readouterr().err
+    assert compare_runs.main([*arguments, "--plot", str(tmp_path / "nowhere" / "plot.png")]) == 2
+    assert "there is no folder" in capsys.readouterr().err
