@@ -65,6 +65,8 @@ class LearnerConfig:
     """Share of every weight that an update takes away, in learning rates (AdamW)."""
     actor_widths: tuple[int, ...] = (256, 256, 256)
     critic_widths: tuple[int, ...] = (256, 256)
+    critic_residual: bool = False
+    """Hidden layers of the critics after the first add to what they are given (equal widths)."""
     activation: str = "silu"
     layer_norm: bool = True
     normalize_obs: bool = True
@@ -119,6 +121,10 @@ class LearnerConfig:
     value_max: float = 120.0
     """Support of the categorical critic, in scaled reward."""
     reward_scale: float = 0.1
+    """Scaled reward is so many times the environment's."""
+    normalize_reward: bool = False
+    """Divide rewards, before they are scaled, by the running standard deviation of the discounted
+    return, or by more where the largest return would not fit below value_max."""
     bootstrap_time_limits: bool = True
     """A time limit is not a death: bootstrap through it."""
 

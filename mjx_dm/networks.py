@@ -48,7 +48,8 @@ class Policy(nn.Module):
 class Critic(nn.Module):
     """obs `(..., 376)`, actions `(..., M, 17)` -> `(..., M, atoms)`.
 
-    The share of the first layer that sees the state is computed once for the M actions.
+    The share of the first layer that sees the state is computed once for the M actions. With
+    `critic_residual` a later layer is x + f(x) (He et al. 2016), f one layer with its norm.
     """
 
     config: LearnerConfig
@@ -63,7 +64,8 @@ class Critic(nn.Module):
         of_action = _Dense(first, use_bias=False, name="action")(action)
         x = _hidden(self, of_state + of_action)
         for width in rest:
-            x = _hidden(self, _Dense(width)(x))
+            y = _hidden(self, _Dense(width)(x))
+            x = x + y if c.critic_residual else y
         if c.critic == "scalar":
             return _Dense(1)(x)
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
@@ -93,19 +95,19 @@ def values(config: LearnerConfig, out: Float[Array, "2 *B atoms"]) -> Float[Arra
 
 
 class Normalizer(NamedTuple):
-    """Running mean and variance of the observations (Welford, by batches)."""
+    """Running mean and variance of observations, or of what else comes in batches (Welford)."""
 
     weight: Float[Array, ""]
-    mean: Float[Array, "376"]
-    var: Float[Array, "376"]
+    mean: Float[Array, "*shape"]
+    var: Float[Array, "*shape"]
 
 
-def init_normalizer() -> Normalizer:
+def init_normalizer(shape: tuple[int, ...] = (OBS_SIZE,)) -> Normalizer:
     """Mean 0 and variance 1, with the weight of a hundredth of an observation."""
-    return Normalizer(jnp.full((), 1e-2, jnp.float32), jnp.zeros(OBS_SIZE), jnp.ones(OBS_SIZE))
+    return Normalizer(jnp.full((), 1e-2, jnp.float32), jnp.zeros(shape), jnp.ones(shape))
 
 
-def update_normalizer(state: Normalizer, obs: Float[Array, "N 376"]) -> Normalizer:
+def update_normalizer(state: Normalizer, obs: Float[Array, "N *shape"]) -> Normalizer:
     """Takes in a batch. Source: Chan et al. 1979, parallel form."""
     n = obs.shape[0]
     mean = jnp.mean(obs, 0)

@@ -34,6 +34,7 @@ class Saved(NamedTuple):
     env: Any
     key: Any
     iteration: Any
+    returns: Any
     train_seconds: Any
 
 
@@ -210,6 +211,7 @@ class _Run:
             key=saved.key,
             iteration=saved.iteration,
             learn_from=saved.iteration + jnp.asarray(refill, jnp.int32),
+            returns=saved.returns,
         )
 
 
@@ -236,6 +238,7 @@ def _saved(state: TrainState, train_seconds: float) -> Saved:
         state.env,
         state.key,
         state.iteration,
+        state.returns,
         jnp.asarray(train_seconds, jnp.float32),
     )
 

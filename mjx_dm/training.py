@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from mjx_dm import networks
+from mjx_dm import networks, return_scale
 from mjx_dm import replay as ring
-from mjx_dm.config import Config
+from mjx_dm.config import Config, LearnerConfig
 from mjx_dm.diagnostics import diagnose
 from mjx_dm.envs import EnvState, HumanoidEnv
 from mjx_dm.learner import (
@@ -24,14 +24,19 @@ from mjx_dm.learner import (
 from mjx_dm.learner_state import AsTrees, LearnerState, as_vectors
 from mjx_dm.networks import Normalizer
 from mjx_dm.replay import Replay
+from mjx_dm.return_scale import ReturnScale
 from mjx_dm.rollout import collect
+from mjx_dm.types import Transition
 
 # Of a reward so far ahead 0.7% counts, at a discount of 0.99.
 REALISED_STEPS = 500
 
 
 class TrainState(NamedTuple):
-    """A whole run. `iteration` counts steps of all worlds: environment steps / num_envs."""
+    """A whole run. `iteration` counts steps of all worlds: environment steps / num_envs.
+
+    `returns` is None where rewards are not normalised.
+    """
 
     learner: LearnerState
     normalizer: Normalizer
@@ -40,6 +45,7 @@ class TrainState(NamedTuple):
     key: Array
     iteration: Int[Array, ""]
     learn_from: Int[Array, ""]
+    returns: ReturnScale | None
 
 
 def init(config: Config, env: HumanoidEnv, key: Array) -> TrainState:
@@ -53,6 +59,7 @@ def init(config: Config, env: HumanoidEnv, key: Array) -> TrainState:
         key=run_key,
         iteration=jnp.zeros((), jnp.int32),
         learn_from=jnp.asarray(-(-config.random_steps // config.num_envs), jnp.int32),
+        returns=return_scale.init(config.num_envs) if config.learner.normalize_reward else None,
     )
 
 
@@ -90,9 +97,13 @@ def make_chunk(
         normalizer = networks.update_normalizer(
             state.normalizer, networks.rounded(config.learner, state.env.obs)
         )
+        returns = state.returns
+        if returns is not None:
+            returns = return_scale.update(returns, env_state, config.learner.discount)
+        see = functools.partial(_seen, config.learner, normalizer, returns)
         learner_state, metrics = jax.lax.cond(
             learning,
-            lambda s: _learn(config, learner, s, as_trees, normalizer, replay, learn_key),
+            lambda s: _learn(config, learner, s, as_trees, see, replay, learn_key),
             lambda s: (s, dict.fromkeys(METRICS, jnp.full((), jnp.nan, jnp.float32))),
             state.learner,
         )
@@ -104,6 +115,7 @@ def make_chunk(
             key=key,
             iteration=state.iteration + 1,
             learn_from=state.learn_from,
+            returns=returns,
         ), metrics | {
             "quarantined": jnp.sum(~env_state.valid).astype(jnp.float32),
             "engine_failed": jnp.sum(env_state.failed).astype(jnp.float32),
@@ -137,7 +149,7 @@ def _learn(
     learner: Learner,
     vectors: LearnerState,
     as_trees: AsTrees,
-    normalizer: Normalizer,
+    see: Callable[[Transition], Transition],
     replay: Replay,
     key: Array,
 ) -> tuple[LearnerState, Metrics]:
@@ -153,11 +165,7 @@ def _learn(
             config.learner.discount,
             recency=config.learner.recency,
         )
-    batch = batch._replace(
-        obs=networks.seen(config.learner, normalizer, batch.obs),
-        next_obs=networks.seen(config.learner, normalizer, batch.next_obs),
-    )
-    batches = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), batch)
+    batches = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), see(batch))
 
     with jax.default_matmul_precision(config.matmul_precision):
         keys = jax.random.split(update_key, updates)
@@ -175,8 +183,19 @@ def _diagnose(config: Config, before: LearnerState, state: TrainState) -> Metric
         gamma=config.learner.discount,
         newest=2 * REALISED_STEPS,
     )
-    batch = batch._replace(
-        obs=networks.seen(config.learner, state.normalizer, batch.obs),
-        next_obs=networks.seen(config.learner, state.normalizer, batch.next_obs),
-    )
+    batch = _seen(config.learner, state.normalizer, state.returns, batch)
     return diagnose(config.learner, before, state.learner, batch, key)
+
+
+def _seen(
+    config: LearnerConfig, normalizer: Normalizer, returns: ReturnScale | None, batch: Transition
+) -> Transition:
+    """What the learner is shown of transitions: observations and rewards normalised."""
+    reward = batch.reward
+    if returns is not None:
+        reward = reward / return_scale.divisor(config, returns)
+    return batch._replace(
+        obs=networks.seen(config, normalizer, batch.obs),
+        next_obs=networks.seen(config, normalizer, batch.next_obs),
+        reward=reward,
+    )

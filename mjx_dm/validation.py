@@ -85,6 +85,10 @@ def validate(config: Config) -> Config:
         )
     if learner.importance_correction and learner.proposal not in ("prior", "broad"):
         raise ConfigError("--importance-correction needs --proposal prior or broad.")
+    if learner.critic_residual and len(set(learner.critic_widths)) > 1:
+        raise ConfigError("--critic-residual needs --critic-widths that are all the same.")
+    if learner.normalize_reward and learner.value_max <= 0:
+        raise ConfigError("--normalize-reward fits returns below --value-max: give more than 0.")
     if learner.log_std_min >= learner.log_std_max or learner.value_min >= learner.value_max:
         raise ConfigError("--log-std-min and --value-min must lie below their -max.")
     return config

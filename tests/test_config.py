@@ -42,6 +42,8 @@ def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
         (["--proposal", "broad", "--broad-share", "1"], "--broad-share 1"),
         (["--proposal", "prior", "--subtract-score"], "--subtract-score holds for samples"),
         (["--importance-correction"], "--importance-correction needs --proposal prior or broad"),
+        (["--critic-residual", "--critic-widths", "256", "512"], "--critic-residual needs"),
+        (["--normalize-reward", "--value-max", "0"], "--normalize-reward fits"),
         (["--kl-target", "0.1"], "--ess-target and --kl-target"),
         (["--resume", "--run-dir", "nowhere"], "nowhere"),
     ],

@@ -173,3 +173,27 @@ def test_components_start_apart():
     params, apply = policy(TINY)
     mean = apply(params, OBS).component_mean
     assert np.abs(mean[:, 0] - mean[:, 1]).mean(-1).min() > 0.05
+
+
+def test_a_residual_critic_passes_on_what_its_layers_leave_at_nothing():
+    """With a second layer that puts out 0, the head sees the first layer's output."""
+    config = dataclasses.replace(TINY, critic_widths=(8, 8), critic_residual=True)
+    obs, actions = inputs_of_critic()
+    found = {}
+    for name, c in (
+        ("residual", config),
+        ("plain", dataclasses.replace(config, critic_residual=False)),
+        ("shallow", dataclasses.replace(config, critic_widths=(8,), critic_residual=False)),
+    ):
+        module = networks.twin_critic(c)
+        params = module.init(jax.random.key(0), obs, actions)["params"]
+        head = params["Dense_1" if len(c.critic_widths) == 2 else "Dense_0"]
+        head = head | {"kernel": jnp.ones_like(head["kernel"])}
+        if len(c.critic_widths) == 2:
+            silent = jax.tree.map(jnp.zeros_like, params["LayerNorm_1"])
+            params = params | {"LayerNorm_1": silent, "Dense_1": head}
+        else:
+            params = params | {"Dense_0": head}
+        found[name] = module.apply({"params": params}, obs, actions)
+    np.testing.assert_allclose(found["residual"], found["shallow"], rtol=1e-5)
+    assert np.abs(found["plain"] - found["shallow"]).max() > 0.1
