@@ -46,6 +46,8 @@ class LearnerConfig:
     recency: float = 1.0
     """How much more often what is new is drawn from the replay: at an age of u^recency of the
     oldest's, u uniform; 1 draws all alike, 3 half of a batch from the newest eighth."""
+    mirror: bool = False
+    """Every other transition of a batch is learned from with left and right exchanged."""
     discount: float = 0.98
     num_steps: int = 1
     """Steps of reward in the TD target before it bootstraps."""

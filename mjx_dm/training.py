@@ -22,6 +22,7 @@ from mjx_dm.learner import (
     to_env_action,
 )
 from mjx_dm.learner_state import AsTrees, LearnerState, as_vectors
+from mjx_dm.mirror import reflect
 from mjx_dm.networks import Normalizer
 from mjx_dm.replay import Replay
 from mjx_dm.return_scale import ReturnScale
@@ -165,6 +166,8 @@ def _learn(
             config.learner.discount,
             recency=config.learner.recency,
         )
+    if config.learner.mirror:
+        batch = reflect(batch, jnp.arange(updates * size) % 2 == 1)
     batches = jax.tree.map(lambda x: x.reshape(updates, size, *x.shape[1:]), see(batch))
 
     with jax.default_matmul_precision(config.matmul_precision):
