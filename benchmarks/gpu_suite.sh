@@ -7,6 +7,7 @@
 #   learner                               updates over batch sizes
 #   profile                               a trace of the whole loop
 #   train                                 7 minutes of the preset gpu
+#   train-new                             the same with what the preset cpu has besides
 # Every stage ends inside 9 minutes. A bench that is cut off leaves what it has measured: its JSON is
 # rewritten after every round, and SIGINT lets it draw its plot.
 # SIZE=toy rehearses it anywhere, in minutes: MuJoCo's C engine stands in for both, a few worlds, the
@@ -52,9 +53,11 @@ for stage in "${stages[@]}"; do
       bench --parts update --steps 50 --batch-size "${batches[@]}" "${files[@]}" ;;
     profile)
       bench --num-envs "${loop[0]}" --steps 3 --profile "$out/profile" ;;
-    train)
+    train | train-new)
+      settings=()
+      [ "$stage" = train ] || settings=(--recency 3 --mirror --log-std-min -3)
       timeout 560 "$python" train.py --preset "$preset" --minutes "$minutes" --no-save-replay \
-        --run-dir "$out/run" 2>&1 | tee "$out/train.txt" ;;
+        "${settings[@]}" --run-dir "$out/$stage" 2>&1 | tee "$out/$stage.txt" ;;
     *) echo "unknown stage $stage" >&2; exit 2 ;;
   esac || { echo "== $stage failed" >&2; status=1; }
 done

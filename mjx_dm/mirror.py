@@ -65,7 +65,10 @@ def mirror() -> Mirror:
 
 
 def reflect(batch: Transition, chosen: Bool[Array, "B"]) -> Transition:
-    """`batch` (B rows) with the `chosen` rows reflected; reward and ends are what they were."""
+    """`batch` (B rows) with the `chosen` rows reflected; reward and ends are what they were.
+
+    Source: Lin et al. 2019 (Kaleidoscope Experience Replay).
+    """
     m = mirror()
 
     def where(x: Array, exchange: Exchange) -> Array:

@@ -50,7 +50,8 @@ class Options:
 # Numbers that no shape and no branch of the learner's program depends on.
 VARIED = (
     "actor_average", "actor_lr", "alpha_step", "critic_lr", "discount", "ess_target",
-    "max_grad_norm", "move_kl", "polyak", "recency", "reward_scale", "std_target", "weight_decay",
+    "log_std_min", "max_grad_norm", "move_kl", "polyak", "recency", "reward_scale", "std_target",
+    "weight_decay",
 )  # fmt: skip
 
 # Generators of the fifth to the eighth setting in terms of the first four.

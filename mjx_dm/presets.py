@@ -8,9 +8,10 @@ _CPU = Config(
     preset="cpu",
     env_steps=10_000_000,
     eval_every=250_000,
-    # 64 states take 0.83 of the time that 128 do on a CPU; what is new counts more, for an earlier
-    # start (docs/learner.md). Neither has been tried on a card, where the default was measured.
-    learner=LearnerConfig(actor_batch_size=64, recency=3.0),
+    # 64 states take 0.83 of the time that 128 do on a CPU; what is new counts more, every other
+    # transition is reflected and no sigma falls below 0.05, for an earlier start
+    # (docs/learner.md). None has been tried on a card, where the default was measured.
+    learner=LearnerConfig(actor_batch_size=64, recency=3.0, mirror=True, log_std_min=-3.0),
 )
 
 PRESETS: dict[str, Config] = {

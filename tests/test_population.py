@@ -58,11 +58,12 @@ def test_bad_input_gets_a_sentence(vary, complaint, tmp_path, capsys):
     assert complaint in capsys.readouterr().err
 
 
-def test_two_learners_are_trained_and_scored(tmp_path):
+def test_learners_are_trained_and_scored(tmp_path):
     smoke = "--num-envs 2 --random-steps 8 --replay-size 64 --chunk-iterations 4 --batch-size 8"
     small = "--actor-batch-size 4 --actor-widths 8 --critic-widths 8 --updates-per-step 1"
     out = tmp_path / "out.json"
-    arguments = ["--out", str(out), "--vary", "actor_lr=0.01,0.0001", "--minutes", "1e-6"]
+    arguments = ["--out", str(out), "--minutes", "1e-6", "--mirror"]
+    arguments += ["--vary", "actor_lr=0.01,0.0001", "log_std_min=-5,-3"]
     arguments += ["--engine", "mujoco", "--round-env-steps", "16", *smoke.split(), *small.split()]
     arguments += ["--max-episode-steps", "3"]
     # By itself: the types that tests check would refuse a traced value where a float is declared.
@@ -76,7 +77,7 @@ def test_two_learners_are_trained_and_scored(tmp_path):
     [found] = json.loads(out.read_text())["rounds"]
     assert found["env_steps"] == 16 and found["updates"] > 0
     # Trained under a limit of 3 steps, scored over whole episodes.
-    assert all(3 < x <= 1000 for x in found["length"]) and len(found["return"]) == 2
+    assert all(3 < x <= 1000 for x in found["length"]) and len(found["return"]) == 4
     assert "actor_lr 0.01 -> 0.0001" in done.stdout
 
 

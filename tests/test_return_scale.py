@@ -72,20 +72,14 @@ def test_the_largest_return_fits_the_critic(start):
 
 
 def test_what_a_run_learns_from_is_divided():
-    """Q is of the size of the rewards that the targets are made of."""
+    """A reward is 5 and more, and so is every target that is not divided."""
     config = dataclasses.replace(PRESETS["smoke"], num_envs=4, random_steps=16, chunk_iterations=30)
-    found = {}
-    for normalize in (False, True):
-        learner = dataclasses.replace(
-            config.learner, reward_scale=1.0, critic="scalar", normalize_reward=normalize
-        )
-        c = dataclasses.replace(config, learner=learner)
-        env = envs.make_env(c.num_envs, "mujoco", c.physics)
-        state = jax.jit(lambda key, c=c, env=env: training.init(c, env, key))(jax.random.key(0))
-        state, metrics = jax.jit(training.make_chunk(c, env))(state)
-        found[normalize] = float(metrics["target_mean"]), state.returns
-    assert found[False][1] is None
-    divisor = float(return_scale.divisor(learner, found[True][1]))
-    assert divisor > 5.0
-    # Early targets are little more than rewards of 5; the divisor grows over the launch.
-    assert found[True][0] < 2.0 * found[False][0] / divisor
+    learner = dataclasses.replace(
+        config.learner, reward_scale=1.0, critic="scalar", normalize_reward=True
+    )
+    config = dataclasses.replace(config, learner=learner)
+    env = envs.make_env(config.num_envs, "mujoco", config.physics)
+    state = jax.jit(lambda key: training.init(config, env, key))(jax.random.key(0))
+    state, metrics = jax.jit(training.make_chunk(config, env))(state)
+    assert state.returns is not None and return_scale.divisor(learner, state.returns) > 5.0
+    assert float(metrics["target_mean"]) < 2.5
