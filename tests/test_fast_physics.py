@@ -11,12 +11,13 @@ from mjx_dm.envs import HumanoidEnv
 from mjx_dm.policy import load_policy
 
 WORLDS = 3
-BEST = Path(__file__).parents[1] / "benchmarks" / "policies" / "humanoid_cpu"
+# The best one minds cheap physics less than this one does.
+FRAGILE = Path(__file__).parents[1] / "benchmarks" / "policies" / "humanoid_cpu_earlier"
 
 
 @pytest.fixture(scope="module")
 def runner():
-    return load_policy(BEST)
+    return load_policy(FRAGILE)
 
 
 @pytest.mark.parametrize("engine", ["mujoco", "mjx", "warp"])
