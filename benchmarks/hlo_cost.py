@@ -1,7 +1,8 @@
 """What a compiled GPU program will cost, read from its optimised HLO: kernels, bytes, operations.
 
 A kernel takes the longest of three: its launch, its bytes through memory, its matrix products at
-the card's rate. A loop takes its body times its trips, a conditional its dearest branch.
+the card's rate. A loop takes its body times its trips, a conditional its dearest branch, or its
+cheapest where the other is said to be rare.
 """
 
 import dataclasses
@@ -42,8 +43,19 @@ class Line:
 
     def called(self, kind: str) -> list[str]:
         """The computations that attribute `kind` names."""
-        found = re.search(rf"{kind}=\{{?((?:%?[\w.\-]+(?:, )?)+)\}}?", self.rest)
-        return [name.lstrip("%") for name in found.group(1).split(", ")] if found else []
+        found = re.search(rf"\b{kind}=(\{{[^}}]*\}}|%?[\w.\-]+)", self.rest)
+        return re.findall(r"[\w.\-]+", found.group(1)) if found else []
+
+    def branches(self) -> list[str]:
+        """The computations that a conditional chooses from."""
+        kinds = ("branch_computations", "true_computation", "false_computation")
+        return [name for kind in kinds for name in self.called(kind)]
+
+    @property
+    def scope(self) -> str:
+        """Where in the traced program it comes from."""
+        found = re.search(r'op_name="([^"]*)"', self.rest)
+        return found.group(1) if found else ""
 
 
 Program = dict[str, list[Line]]
@@ -96,38 +108,54 @@ def kernels(program: Program, computation: str) -> int:
 
 def loops(program: Program) -> list[dict[str, Any]]:
     """Every loop: its body, the trips that the compiler knows (or None) and where it came from."""
-    found = []
-    for line in (line for body in program.values() for line in body if line.opcode == "while"):
-        scope = re.search(r'op_name="([^"]*)"', line.rest)
-        found.append(
-            {
-                "body": line.called("body")[0],
-                "kernels": kernels(program, line.called("body")[0]),
-                "trips": _trips(line),
-                "where": scope.group(1)[-80:] if scope else "",
-            }
-        )
-    return found
+    return [
+        {
+            "body": line.called("body")[0],
+            "kernels": kernels(program, line.called("body")[0]),
+            "trips": _trips(line),
+            "where": line.scope[-80:],
+        }
+        for body in program.values()
+        for line in body
+        if line.opcode == "while"
+    ]
 
 
-def cost(program: Program, computation: str = "entry", unknown_trips: int = 1) -> Cost:
+def conditionals(program: Program) -> list[dict[str, Any]]:
+    """Every conditional: the kernels of each branch, loops apart, and where it came from."""
+    return [
+        {
+            "kernels": [kernels(program, name) for name in line.branches()],
+            "where": line.scope[-80:],
+        }
+        for body in program.values()
+        for line in body
+        if line.opcode == "conditional"
+    ]
+
+
+def cost(
+    program: Program, computation: str = "entry", unknown_trips: int = 1, rare: str | None = None
+) -> Cost:
     """What `computation` costs with all that it calls.
 
-    unknown_trips: how often a loop turns whose trips the compiler does not know.
+    unknown_trips: how often a loop turns whose trips the compiler does not know. rare: a part of
+    the scope of conditionals whose dearest branch is seldom taken.
     """
+
+    def of(name: str) -> Cost:
+        return cost(program, name, unknown_trips, rare)
+
     total = Cost()
     for line in program.get(computation, ()):
         if line.opcode == "while":
             trips = _trips(line) or unknown_trips
-            total.add(cost(program, line.called("body")[0], unknown_trips), trips)
+            total.add(of(line.called("body")[0]), trips)
         elif line.opcode == "conditional":
-            names = line.called("branch_computations") or [
-                *line.called("true_computation"), *line.called("false_computation")
-            ]  # fmt: skip
-            branches = [cost(program, name, unknown_trips) for name in names]
-            total.add(max(branches, key=lambda branch: branch.seconds))
+            branches = sorted(map(of, line.branches()), key=lambda branch: branch.seconds)
+            total.add(branches[0 if rare and rare in line.scope else -1])
         elif line.opcode == "call":
-            total.add(cost(program, line.called("to_apply")[0], unknown_trips))
+            total.add(of(line.called("to_apply")[0]))
         elif line.opcode not in _LAUNCHES_NOTHING:
             total.add(_kernel(program, computation, line))
     return total

@@ -107,8 +107,7 @@ class HumanoidV4(Env):
             return make_engine(self._engine_name, self._physics, num_envs)
 
     def _start_worlds(self, qpos, qvel):
-        n = len(qpos)
-        return self._engine(n).start(qpos, qvel, jnp.ones(n, jnp.bool_))
+        return self._engine(len(qpos)).start(qpos, qvel)
 
     def _step_worlds(self, physics, action):
         return self._engine(len(action)).step(physics, action)

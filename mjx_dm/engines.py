@@ -50,12 +50,9 @@ class Engine(Protocol):
     name: str
 
     def start(
-        self, qpos: Float[Array, "N 24"], qvel: Float[Array, "N 23"], needed: Bool[Array, "N"]
+        self, qpos: Float[Array, "N 24"], qvel: Float[Array, "N 23"]
     ) -> tuple[PhysicsState, Reading]:
-        """The state and reading of worlds placed at rest of actuation, where `needed`.
-
-        Rows that are not needed hold anything finite.
-        """
+        """The state and reading of worlds placed at rest of actuation."""
         ...
 
     def step(
@@ -116,17 +113,8 @@ class MujocoEngine:
         self._pool = ThreadPoolExecutor(threads)
         self._lock = threading.Lock()
 
-    def start(self, qpos, qvel, needed):
-        nothing = jax.tree.map(
-            lambda s: jnp.zeros(s.shape, s.dtype), _reading_shape(self._num_envs)
-        )
-        reading = jax.lax.cond(
-            jnp.any(needed),
-            lambda: jax.pure_callback(
-                self._start, _reading_shape(self._num_envs), qpos, qvel, needed
-            ),
-            lambda: nothing,
-        )
+    def start(self, qpos, qvel):
+        reading = jax.pure_callback(self._start, _reading_shape(self._num_envs), qpos, qvel)
         return PhysicsState(qpos, qvel, jnp.zeros_like(qvel), reading.com_x), reading
 
     def step(self, state, action):
@@ -142,12 +130,12 @@ class MujocoEngine:
         )
         return PhysicsState(qpos, qvel, warmstart, reading.com_x), reading, failed
 
-    def _start(self, qpos, qvel, needed) -> Reading:
-        qpos, qvel, needed = np.asarray(qpos), np.asarray(qvel), np.asarray(needed)
+    def _start(self, qpos, qvel) -> Reading:
+        qpos, qvel = np.asarray(qpos), np.asarray(qvel)
         reading = _empty_reading(self._num_envs)
         with self._lock:
             data = self._data[0]
-            for i in np.flatnonzero(needed).tolist():
+            for i in range(self._num_envs):
                 data.qpos[:], data.qvel[:] = qpos[i], qvel[i]
                 # What mj_forward would leave of these; all forces are zero at a start.
                 mujoco.mj_kinematics(self._model, data)
@@ -219,9 +207,7 @@ class MjxEngine:
             self._model, self._data = self._kinematics, self._kinematics_data
 
     @functools.partial(jax.named_call, name="physics_start")
-    def start(self, qpos, qvel, needed):
-        del needed  # computing all rows is cheaper here than choosing
-
+    def start(self, qpos, qvel):
         def one(qpos, qvel):
             data = self._kinematics_data.replace(qpos=qpos, qvel=qvel)
             data = mjx.com_pos(self._kinematics, mjx.kinematics(self._kinematics, data))

@@ -13,6 +13,18 @@ from mjx_dm.engines import Engine, PhysicsState, choose_engine, make_engine
 MAX_SPEED = 1000.0
 
 
+class Starts(NamedTuple):
+    """A fresh start of every world, for its next reset; `used` where it has been reset to.
+
+    Kinematics of a start are as many kernels as many steps' bookkeeping, so all worlds' are drawn
+    together, and anew when the first world would need its start again.
+    """
+
+    physics: PhysicsState
+    obs: Float[Array, "N 376"]
+    used: Bool[Array, "N"]
+
+
 class EnvState(NamedTuple):
     """`num_envs` worlds after a step. Shapes `(N, ...)`; rewards in v4 units.
 
@@ -39,6 +51,7 @@ class EnvState(NamedTuple):
     episode_return: Float[Array, "N"]
     last_return: Float[Array, "N"]
     last_length: Int[Array, "N"]
+    starts: Starts
     key: Array
 
 
@@ -79,11 +92,11 @@ class HumanoidEnv:
         With `stagger` the worlds start at random episode steps, so that they do not reach the
         time limit together.
         """
-        start_key, stagger_key, run_key = jax.random.split(jax.random.fold_in(key, self._seed), 3)
+        start_key, stagger_key, next_key, run_key = jax.random.split(
+            jax.random.fold_in(key, self._seed), 4
+        )
         n = self.num_envs
-        qpos, qvel = humanoid.random_state(start_key, n)
-        physics, reading = self.engine.start(qpos, qvel, jnp.ones(n, jnp.bool_))
-        obs = humanoid.observe(qpos, qvel, reading)
+        physics, obs, _ = self._draw_starts(start_key)
         first = jax.random.randint(stagger_key, (n,), 0, self.max_episode_steps)
         return EnvState(
             physics=physics,
@@ -100,12 +113,13 @@ class HumanoidEnv:
             episode_return=jnp.zeros(n),
             last_return=jnp.full(n, jnp.nan, jnp.float32),
             last_length=jnp.zeros(n, jnp.int32),
+            starts=self._draw_starts(next_key),
             key=run_key,
         )
 
     def step(self, state: EnvState, action: Float[Array, "N 17"]) -> EnvState:
         """One step of 0.015 s in every world; `action` in v4 units, charged unclamped."""
-        key, reset_key = jax.random.split(state.key)
+        key, start_key = jax.random.split(state.key)
         with jax.named_scope("physics"):
             physics, reading, failed = self.engine.step(state.physics, action)
         with jax.named_scope("observe"):
@@ -120,22 +134,24 @@ class HumanoidEnv:
         truncated = ((episode_step >= self.max_episode_steps) & ~terminated) | ~valid
         done = terminated | truncated
 
-        qpos, qvel = humanoid.random_state(reset_key, self.num_envs)
-        fresh, fresh_reading = self.engine.start(qpos, qvel, done)
-        with jax.named_scope("observe"):
-            fresh_obs = humanoid.observe(qpos, qvel, fresh_reading)
+        with jax.named_scope("fresh_starts"):
+            starts = jax.lax.cond(
+                jnp.any(done & state.starts.used),
+                lambda: self._draw_starts(start_key),
+                lambda: state.starts,
+            )
 
         reward = jnp.where(valid, reward, 0.0)
         episode_length = state.episode_length + 1
         episode_return = state.episode_return + reward
         finished = done & valid
         return EnvState(
-            physics=jax.tree.map(lambda new, old: _where(done, new, old), fresh, physics),
-            obs=_where(done, fresh_obs, final_obs),
+            physics=jax.tree.map(lambda new, old: _where(done, new, old), starts.physics, physics),
+            obs=_where(done, starts.obs, final_obs),
             reward=reward,
             terminated=terminated,
             truncated=truncated,
-            final_obs=_where(valid, final_obs, fresh_obs),
+            final_obs=_where(valid, final_obs, starts.obs),
             valid=valid,
             failed=failed,
             episode_step=jnp.where(done, 0, episode_step),
@@ -143,6 +159,7 @@ class HumanoidEnv:
             episode_return=jnp.where(done, 0.0, episode_return),
             last_return=jnp.where(finished, episode_return, state.last_return),
             last_length=jnp.where(finished, episode_length, state.last_length),
+            starts=starts._replace(used=starts.used | done),
             key=key,
         )
 
@@ -151,7 +168,7 @@ class HumanoidEnv:
     ) -> EnvState:
         """Every world placed at (qpos, qvel), its episode begun anew."""
         qpos, qvel = jnp.asarray(qpos, jnp.float32), jnp.asarray(qvel, jnp.float32)
-        physics, reading = self.engine.start(qpos, qvel, jnp.ones(self.num_envs, jnp.bool_))
+        physics, reading = self.engine.start(qpos, qvel)
         obs = humanoid.observe(qpos, qvel, reading)
         return state._replace(
             physics=physics,
@@ -166,6 +183,12 @@ class HumanoidEnv:
             episode_length=jnp.zeros_like(state.episode_length),
             episode_return=jnp.zeros_like(state.episode_return),
         )
+
+    def _draw_starts(self, key: Array) -> Starts:
+        qpos, qvel = humanoid.random_state(key, self.num_envs)
+        physics, reading = self.engine.start(qpos, qvel)
+        obs = humanoid.observe(qpos, qvel, reading)
+        return Starts(physics, obs, jnp.zeros(self.num_envs, jnp.bool_))
 
 
 def _where(mask: Bool[Array, "N"], new: Array, old: Array) -> Array:

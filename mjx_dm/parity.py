@@ -116,8 +116,7 @@ def gymnasium_steps(qpos: np.ndarray, qvel: np.ndarray, action: np.ndarray) -> T
 
 def engine_steps(engine: Engine, case: Case) -> Trajectory:
     """The engine under the task's functions, going on where an episode would end."""
-    needed = jnp.ones(len(case.kind), jnp.bool_)
-    state, _ = engine.start(jnp.asarray(case.qpos), jnp.asarray(case.qvel), needed)
+    state, _ = engine.start(jnp.asarray(case.qpos), jnp.asarray(case.qvel))
     rows = []
     for action in jnp.asarray(case.action):
         before = state.com_x

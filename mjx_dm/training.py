@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from mjx_dm import networks, return_scale
 from mjx_dm import replay as ring
@@ -76,7 +76,12 @@ def make_chunk(
     """
     learner = make_learner(config.learner)
 
-    def iterate(as_trees: AsTrees, state: TrainState, _: None) -> tuple[TrainState, Metrics]:
+    # One row a step costs one kernel, a dict of scalars one for each.
+    row = (*METRICS, "quarantined", "engine_failed")
+
+    def iterate(
+        as_trees: AsTrees, state: TrainState, _: None
+    ) -> tuple[TrainState, Float[Array, "row"]]:
         key, act_key, random_key, learn_key = jax.random.split(state.key, 4)
         learning = state.iteration >= state.learn_from
         obs = networks.seen(config.learner, state.normalizer, state.env.obs)
@@ -117,21 +122,24 @@ def make_chunk(
             iteration=state.iteration + 1,
             learn_from=state.learn_from,
             returns=returns,
-        ), metrics | {
-            "quarantined": jnp.sum(~env_state.valid).astype(jnp.float32),
-            "engine_failed": jnp.sum(env_state.failed).astype(jnp.float32),
-        }
+        ), jnp.stack(
+            [
+                *(metrics[name] for name in METRICS),
+                jnp.sum(~env_state.valid).astype(jnp.float32),
+                jnp.sum(env_state.failed).astype(jnp.float32),
+            ]
+        )
 
     def chunk(state: TrainState) -> tuple[TrainState, Metrics]:
         before = state.learner
         vectors, as_trees = as_vectors(before)
-        state, metrics = jax.lax.scan(
+        state, rows = jax.lax.scan(
             functools.partial(iterate, as_trees),
             state._replace(learner=vectors),
             length=config.chunk_iterations,
         )
         state = state._replace(learner=as_trees(state.learner))
-        metrics |= _diagnose(config, before, state)
+        metrics = dict(zip(row, rows.T, strict=True)) | _diagnose(config, before, state)
         sums = {name: jnp.sum(metrics.pop(name)) for name in ("quarantined", "engine_failed")}
         env_state = state.env
         return state, jax.tree.map(jnp.nanmean, metrics) | {

@@ -135,6 +135,20 @@ def test_resets_are_fresh(worlds, start):
             assert np.all(a[:45] != b[:45])
 
 
+def test_no_start_serves_twice_and_all_are_drawn_anew_when_one_would(worlds, start):
+    first = worlds.step(thrown_up(start, 7), action_of())
+    second = worlds.step(thrown_up(first, 8), action_of())
+    third = worlds.step(thrown_up(second, 7), action_of())
+    assert not start.starts.used.any()
+    used = [np.flatnonzero(s.starts.used).tolist() for s in (first, second, third)]
+    assert used == [[7], [7, 8], [7]]
+    np.testing.assert_array_equal(first.obs[7], start.starts.obs[7])
+    np.testing.assert_array_equal(first.starts.obs, start.starts.obs)
+    np.testing.assert_array_equal(second.starts.obs, start.starts.obs)
+    assert np.all(third.starts.obs[:, :45] != start.starts.obs[:, :45])
+    np.testing.assert_array_equal(third.obs[7], third.starts.obs[7])
+
+
 def test_staggered_worlds_start_apart_within_the_time_limit(worlds):
     step = np.asarray(worlds.reset(jax.random.key(0), stagger=True).episode_step)
     assert step.min() >= 0 and step.max() < 1000

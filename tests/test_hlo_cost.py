@@ -102,3 +102,34 @@ ENTRY %main (p: s32[], v: f32[4]) -> f32[4] {
 }
 """
     assert hlo_cost.cost(hlo_cost.parse(text)).kernels == 2
+
+
+def test_a_conditional_costs_its_dearest_branch_or_where_that_is_rare_its_cheapest():
+    text = """
+%dear (a: f32[4]) -> f32[4] {
+  %a = f32[4]{0} parameter(0)
+  %b = f32[4]{0} add(%a, %a)
+  ROOT %c = f32[4]{0} multiply(%b, %a)
+}
+
+%cheap (d: f32[4]) -> f32[4] {
+  %d = f32[4]{0} parameter(0)
+  ROOT %e = f32[4]{0} add(%d, %d)
+}
+
+ENTRY %main (p: pred[], x: f32[4]) -> f32[4] {
+  %p = pred[] parameter(0)
+  %x = f32[4]{0} parameter(1)
+  ROOT %chosen = f32[4]{0} conditional(%p, %x, %x), true_computation=%dear, false_computation=%cheap, metadata={op_name="jit(f)/seldom/cond"}
+}
+"""  # noqa: E501
+    program = hlo_cost.parse(text)
+    assert hlo_cost.cost(program).kernels == 2
+    assert hlo_cost.cost(program, rare="seldom").kernels == 1
+    assert hlo_cost.cost(program, rare="often").kernels == 2
+    named = text.replace(
+        "true_computation=%dear, false_computation=%cheap", "branch_computations={%cheap, %dear}"
+    )
+    for other in (text, named):
+        (found,) = hlo_cost.conditionals(hlo_cost.parse(other))
+        assert sorted(found["kernels"]) == [1, 2] and found["where"] == "jit(f)/seldom/cond"

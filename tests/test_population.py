@@ -33,7 +33,7 @@ def test_a_pooled_step_is_every_learners_own():
     action = jnp.asarray(rng.uniform(-0.4, 0.4, (3, 2, 17)), jnp.float32)
 
     def run(engine, qpos, qvel, action):
-        state, _ = engine.start(qpos, qvel, jnp.ones(2, jnp.bool_))
+        state, _ = engine.start(qpos, qvel)
         return engine.step(state, action)
 
     together = jax.vmap(lambda *x: run(pooled, *x))(qpos, qvel, action)
