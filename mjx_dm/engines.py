@@ -149,33 +149,29 @@ class MujocoEngine:
         before = [np.asarray(x) for x in (qpos, qvel, warmstart, action)]
         after = [np.empty(x.shape, np.float32) for x in before[:3]]
         reading = _empty_reading(self._num_envs)
+        xipos_x = np.empty((self._num_envs, self._model.nbody))
         failed = np.zeros(self._num_envs, np.bool_)
 
         def work(data, block):
-            fields = (data.qpos, data.qvel, data.qacc_warmstart)
+            given = (data.qpos, data.qvel, data.qacc_warmstart, data.ctrl)
+            derived = (data.cinert, data.cvel, data.qfrc_actuator, data.cfrc_ext, data.xipos[:, 0])
+            results: tuple[Any, ...] = (*after, *reading[:4], xipos_x)
             for i in block:
-                for field, value in zip((*fields, data.ctrl), before, strict=True):
+                for field, value in zip(given, before, strict=True):
                     field[:] = value[i]
                 mujoco.mj_step(self._model, data, nstep=FRAME_SKIP)
                 mujoco.mj_rnePostConstraint(self._model, data)
-                for field, value in zip(fields, after, strict=True):
+                for field, value in zip((*given[:3], *derived), results, strict=True):
                     value[i] = field
-                self._read(data, reading, i)
                 # On a bad state MuJoCo warns and resets the world without an error.
-                if any(data.warning[w].number for w in _BAD_STATE):
+                if any(data.warning.number[_BAD_STATE].tolist()):
                     failed[i] = True
                     mujoco.mj_resetData(self._model, data)
 
         with self._lock:
             list(self._pool.map(work, self._data, self._blocks))
+        reading.com_x[:] = xipos_x @ self._mass
         return *after, reading, failed
-
-    def _read(self, data: mujoco.MjData, reading: Reading, i: int | np.integer) -> None:
-        reading.cinert[i] = data.cinert
-        reading.cvel[i] = data.cvel
-        reading.qfrc_actuator[i] = data.qfrc_actuator
-        reading.cfrc_ext[i] = data.cfrc_ext
-        reading.com_x[i] = self._mass @ data.xipos[:, 0]
 
 
 class MjxEngine:
@@ -254,11 +250,7 @@ class MjxEngine:
 # solver used all its iterations, which a cheap preset does on purpose; the others mean lost rows.
 _SOLVER_LIMITS = 1 << 9 | 1 << 10
 
-_BAD_STATE = (
-    mujoco.mjtWarning.mjWARN_BADQPOS,
-    mujoco.mjtWarning.mjWARN_BADQVEL,
-    mujoco.mjtWarning.mjWARN_BADQACC,
-)
+_BAD_STATE = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
 
 
 def _reading_shape(num_envs: int) -> Reading:

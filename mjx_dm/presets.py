@@ -10,7 +10,7 @@ _CPU = Config(
     eval_every=250_000,
     # 64 states take 0.83 of the time that 128 do on a CPU; what is new counts more, every other
     # transition is reflected and no sigma falls below 0.05, for an earlier start
-    # (docs/learner.md). None has been tried on a card, where the default was measured.
+    # (docs/learner.md).
     learner=LearnerConfig(actor_batch_size=64, recency=3.0, mirror=True, log_std_min=-3.0),
 )
 
@@ -25,7 +25,7 @@ PRESETS: dict[str, Config] = {
         random_steps=50_000,
         chunk_iterations=50,
         eval_every=5_000_000,
-        learner=LearnerConfig(),
+        learner=dataclasses.replace(_CPU.learner, actor_batch_size=128),
     ),
     "published": Config(
         preset="published",
