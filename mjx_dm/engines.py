@@ -222,12 +222,18 @@ class MjxEngine:
 
     @functools.partial(jax.named_call, name="physics")
     def step(self, state, action):
+        def substep(carry, _):
+            data, overflow = carry
+            data = mjx.step(self._model, data)
+            if self._impl == "jax":
+                overflow |= self._no_room(data)
+            return (data, overflow), None
+
         def one(qpos, qvel, warmstart, ctrl):
             data = self._data.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
-            data, _ = jax.lax.scan(
-                lambda d, _: (mjx.step(self._model, d), None), data, length=FRAME_SKIP
+            (data, overflow), _ = jax.lax.scan(
+                substep, (data, jnp.zeros((), jnp.bool_)), length=FRAME_SKIP
             )
-            overflow = jnp.zeros((), jnp.bool_)
             if self._impl == "jax":
                 data = mjx.rne_postconstraint(self._model, data)
             else:
@@ -244,6 +250,15 @@ class MjxEngine:
 
         with jax.default_matmul_precision("highest"):
             return jax.vmap(one)(state.qpos, state.qvel, state.qacc_warmstart, action)
+
+    def _no_room(self, data: Any) -> Bool[Array, ""]:
+        """Whether all that is kept of a kind of contact touches: others may have been left out."""
+        contact = data._impl.contact
+        dim = np.asarray(self._data._impl.contact.dim)
+        touches = contact.dist < contact.includemargin
+        kinds = [dim == d for d in np.unique(dim)]
+        cut = [kind for kind in kinds if kind.sum() == humanoid.MJX_CONTACTS]
+        return jnp.any(jnp.stack([jnp.all(touches[kind]) for kind in cut]))
 
 
 # Bits of Warp's overflow mask (OverflowType.ITERATIONS, LS_ITERATIONS) that only say that the

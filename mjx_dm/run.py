@@ -221,6 +221,11 @@ def _about_quarantine(engine: str, quarantined: int, failed: int) -> str:
             f"in {failed} of them Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD "
             "or WARP_ROWS_PER_WORLD in mjx_dm/engines.py"
         )
+    elif failed and engine == "mjx":
+        cause = (
+            f"in {failed} of them MJX had more contacts than it solves: raise MJX_CONTACTS in "
+            "mjx_dm/humanoid.py"
+        )
     elif failed:
         cause = f"in {failed} of them MuJoCo met a state that is not finite"
     else:

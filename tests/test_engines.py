@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mujoco import mjx
 
-from mjx_dm import engines, parity
+from mjx_dm import engines, humanoid, parity
 from mjx_dm.envs import make_env
 from mjx_dm.humanoid import ACTION_LIMIT, EPISODE_STEPS
 
@@ -177,12 +177,13 @@ def test_mjx_turns_the_contact_frame_of_a_capsule_within_30_degrees_of_upright(t
 
 
 @pytest.fixture
-def warp_worlds():
-    """place(heights): (env, state) of two of Warp's worlds, lying flat at these heights."""
-    pytest.importorskip("warp")
+def lying_worlds():
+    """place(engine, heights): (env, state) of two of its worlds, lying flat at these heights."""
 
-    def place(heights):
-        env = make_env(2, engine="warp", physics="fast")
+    def place(engine, heights):
+        if engine == "warp":
+            pytest.importorskip("warp")
+        env = make_env(2, engine=engine, physics="fast")
         qpos, qvel = parity.make_state("lying", np.random.default_rng(0))
         qpos = jnp.tile(jnp.asarray(qpos, jnp.float32), (2, 1)).at[:, 2].set(jnp.asarray(heights))
         qvel = jnp.zeros((2, len(qvel)))
@@ -194,9 +195,9 @@ def warp_worlds():
 
 @pytest.mark.slow
 @pytest.mark.gpu
-def test_warp_keeps_its_warnings_to_itself(warp_worlds, capfd):
+def test_warp_keeps_its_warnings_to_itself(lying_worlds, capfd):
     """A solver that stops at its limit is no news; 1024 worlds once printed 24 MB of it."""
-    env, state = warp_worlds([0.1, 0.1])
+    env, state = lying_worlds("warp", [0.1, 0.1])
     step = jax.jit(env.step)
     for _ in range(20):
         state = jax.block_until_ready(step(state, jnp.full((2, 17), ACTION_LIMIT)))
@@ -205,10 +206,23 @@ def test_warp_keeps_its_warnings_to_itself(warp_worlds, capfd):
 
 @pytest.mark.slow
 @pytest.mark.gpu
-def test_warp_says_which_world_ran_out_of_room(warp_worlds, monkeypatch):
-    """One world lies on the floor and needs more rows than there are, the other flies."""
-    monkeypatch.setattr(engines, "WARP_ROWS_PER_WORLD", 8)
-    env, state = warp_worlds([0.1, 1.9])
+@pytest.mark.parametrize(
+    "engine, module, limit, room",
+    [("warp", engines, "WARP_ROWS_PER_WORLD", 8), ("mjx", humanoid, "MJX_CONTACTS", 2)],
+)
+def test_an_engine_says_which_world_ran_out_of_room(
+    lying_worlds, monkeypatch, engine, module, limit, room
+):
+    """One world lies on the floor and needs more contacts or rows than there are, one flies."""
+    monkeypatch.setattr(module, limit, room)
+    env, state = lying_worlds(engine, [0.1, 1.9])
     state = jax.jit(env.step)(state, jnp.zeros((2, 17)))
     assert state.failed.tolist() == [True, False]
     assert state.valid.tolist() == [False, True]
+
+
+def test_mjx_solves_some_contacts_of_each_kind_and_no_more():
+    """All 138 that could be would be 242 rows a world; a heap has 44."""
+    data = mjx.make_data(humanoid.load_model(humanoid.PHYSICS["mjx", "fast"]))
+    kept = np.bincount(np.asarray(data._impl.contact.dim))
+    assert kept[[1, 3]].tolist() == [humanoid.MJX_CONTACTS] * 2 and kept.sum() == 32
