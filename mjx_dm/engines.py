@@ -256,9 +256,11 @@ class MjxEngine:
         contact = data._impl.contact
         dim = np.asarray(self._data._impl.contact.dim)
         touches = contact.dist < contact.includemargin
-        kinds = [dim == d for d in np.unique(dim)]
-        cut = [kind for kind in kinds if kind.sum() == humanoid.MJX_CONTACTS]
-        return jnp.any(jnp.stack([jnp.all(touches[kind]) for kind in cut]))
+        no_room = jnp.zeros((), jnp.bool_)
+        for kind in (dim == d for d in np.unique(dim)):
+            if kind.sum() == humanoid.MJX_CONTACTS:
+                no_room |= jnp.all(touches[kind])
+        return no_room
 
 
 # Bits of Warp's overflow mask (OverflowType.ITERATIONS, LS_ITERATIONS) that only say that the
