@@ -31,7 +31,7 @@ class EnvState(NamedTuple):
     `obs` is what the next action is chosen from, after any auto-reset. `final_obs` is what the
     step itself led to. `valid` is False where a world broke in this step: it was reset, and
     neither its reward nor its successor means anything; `failed` is True where the engine itself
-    said so (Warp ran out of room for contacts, or C met a bad state). `last_return` and
+    said so (Warp or MJX ran out of room for contacts, or C met a bad state). `last_return` and
     `last_length` belong to the newest episode that each world has finished (NaN and 0 before the
     first), so that an average over worlds does not favour short episodes. `episode_step` counts
     towards the time limit, `episode_length` the steps really taken: they differ after a staggered

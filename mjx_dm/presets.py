@@ -9,8 +9,7 @@ _CPU = Config(
     env_steps=10_000_000,
     eval_every=250_000,
     # 64 states take 0.83 of the time that 128 do on a CPU; what is new counts more, every other
-    # transition is reflected and no sigma falls below 0.05, for an earlier start
-    # (docs/learner.md).
+    # transition is reflected and no sigma falls below 0.05, for an earlier start (docs/learner.md).
     learner=LearnerConfig(actor_batch_size=64, recency=3.0, mirror=True, log_std_min=-3.0),
 )
 

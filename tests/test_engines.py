@@ -222,7 +222,7 @@ def test_an_engine_says_which_world_ran_out_of_room(
 
 
 def test_mjx_solves_some_contacts_of_each_kind_and_no_more():
-    """All 138 that could be would be 242 rows a world; a heap has 44."""
+    """All 138 that could be would be 242 rows in every world."""
     data = mjx.make_data(humanoid.load_model(humanoid.PHYSICS["mjx", "fast"]))
     kept = np.bincount(np.asarray(data._impl.contact.dim))
     assert kept[[1, 3]].tolist() == [humanoid.MJX_CONTACTS] * 2 and kept.sum() == 32

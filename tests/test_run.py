@@ -152,6 +152,7 @@ def test_evaluating_what_is_not_a_run_gets_one_sentence(tmp_path, capsys):
             "in 2 of them Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD",
         ),
         ("warp", 0, "faster than MAX_SPEED"),
+        ("mjx", 2, "in 2 of them MJX had more contacts than it solves: raise MJX_CONTACTS"),
         ("mujoco", 2, "in 2 of them MuJoCo met a state that is not finite"),
     ],
 )
