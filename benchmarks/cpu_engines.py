@@ -124,16 +124,16 @@ def _bare(num_envs: int) -> Callable[[], int]:
     """The engine's thread pool called from Python, with worlds put back up when they fall."""
     engine = MujocoEngine(humanoid.load_model(humanoid.PHYSICS["mujoco", "v4"]), num_envs)
     rng = np.random.default_rng(0)
+    out = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), engine.shape)
     first = np.asarray(humanoid.random_state(jax.random.key(0), num_envs)[0])
-    still = np.zeros((num_envs, 23), np.float32)
-    held = [(first.copy(), still.copy(), still.copy())]
+    out.state.qpos[:] = first
 
     def launch() -> int:
         action = rng.uniform(-0.4, 0.4, (num_envs, 17)).astype(np.float32)
-        qpos, qvel, warmstart, _, _ = engine._step(*held[0], action)
+        qpos, qvel, warmstart, _ = out.state
+        engine.advance(out, qpos.copy(), qvel.copy(), warmstart.copy(), action)
         fallen = np.asarray(humanoid.terminated(qpos))
         qpos[fallen], qvel[fallen], warmstart[fallen] = first[fallen], 0.0, 0.0
-        held[0] = (qpos, qvel, warmstart)
         return num_envs
 
     return launch

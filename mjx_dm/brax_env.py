@@ -45,11 +45,11 @@ class HumanoidV4(Env):
     def reset(self, rng: Array) -> State:
         """A fresh random state; consumes `rng`. Shapes: obs (376,), reward and done ()."""
         qpos, qvel = (x[0] for x in humanoid.random_state(rng, 1))
-        physics, reading = self._start(qpos, qvel)
+        physics, obs = self._start(qpos, qvel)
         zero = jnp.zeros(())
         return State(
             pipeline_state=physics,
-            obs=humanoid.observe(qpos, qvel, reading),
+            obs=obs,
             reward=zero,
             done=zero,
             metrics=dict.fromkeys(_METRICS, zero),
@@ -59,8 +59,7 @@ class HumanoidV4(Env):
     def step(self, state: State, action: Float[Array, "17"]) -> State:
         """One step of 0.015 s; `action` in v4 units."""
         before: PhysicsState = state.pipeline_state
-        after, reading, failed = self._step(before, action)
-        obs = humanoid.observe(after.qpos, after.qvel, reading)
+        after, obs, failed = self._step(before, action)
         reward = humanoid.reward(before.com_x, after.com_x, action)
         finite = jnp.all(jnp.isfinite(obs)) & jnp.isfinite(reward)
         valid = ~failed & finite & (jnp.max(jnp.abs(after.qvel)) < MAX_SPEED)

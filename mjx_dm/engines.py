@@ -9,6 +9,7 @@ import importlib.util
 import io
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -16,12 +17,13 @@ import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array, Bool, Float
 
 from mjx_dm import humanoid
 from mjx_dm.config import ConfigError
-from mjx_dm.humanoid import FRAME_SKIP, Reading
-from mjx_dm.types import NQ, NV
+from mjx_dm.humanoid import FRAME_SKIP
+from mjx_dm.types import ACTION_SIZE, NQ, NV, OBS_PARTS, OBS_SIZE
 
 with contextlib.redirect_stdout(io.StringIO()):  # MJX prints that warp-lang is absent
     from mujoco import mjx
@@ -51,16 +53,17 @@ class Engine(Protocol):
 
     def start(
         self, qpos: Float[Array, "N 24"], qvel: Float[Array, "N 23"]
-    ) -> tuple[PhysicsState, Reading]:
-        """The state and reading of worlds placed at rest of actuation."""
+    ) -> tuple[PhysicsState, Float[Array, "N 376"]]:
+        """The state and observation of worlds placed at rest of actuation."""
         ...
 
     def step(
         self, state: PhysicsState, action: Float[Array, "N 17"]
-    ) -> tuple[PhysicsState, Reading, Bool[Array, "N"]]:
+    ) -> tuple[PhysicsState, Float[Array, "N 376"], Bool[Array, "N"]]:
         """One environment step of 5 substeps under `action` in v4 units.
 
-        The last value is True where the engine could not be trusted: it ran out of room for
+        What is observed besides qpos and qvel lags them by up to one substep, as mj_step leaves
+        it. The last value is True where the engine could not be trusted: it ran out of room for
         contacts or met a state that is not finite.
         """
         ...
@@ -95,6 +98,14 @@ def choose_engine(name: str = "auto") -> tuple[str, str]:
     return "mjx", f"an accelerator ({platform}) without warp-lang"
 
 
+class Stepped(NamedTuple):
+    """What `MujocoEngine` fills in: a step's results, in NumPy."""
+
+    state: PhysicsState
+    obs: Float[Array, "N 376"]
+    failed: Bool[Array, "N"]
+
+
 class MujocoEngine:
     """MuJoCo's C engine, one MjData per core, called from inside the compiled program.
 
@@ -105,73 +116,97 @@ class MujocoEngine:
 
     def __init__(self, model: mujoco.MjModel, num_envs: int):
         self._model = model
-        self._num_envs = num_envs
         self._mass = model.body_mass / model.body_mass.sum()
         threads = min(len(os.sched_getaffinity(0)), num_envs)
         self._data = [mujoco.MjData(model) for _ in range(threads)]
-        self._blocks = np.array_split(np.arange(num_envs), threads)
         self._pool = ThreadPoolExecutor(threads)
         self._lock = threading.Lock()
 
+        def shape(*size: int, dtype: Any = jnp.float32) -> Any:
+            return jax.ShapeDtypeStruct((num_envs, *size), dtype)
+
+        state = PhysicsState(shape(NQ), shape(NV), shape(NV), shape())
+        self.shape = Stepped(state, shape(OBS_SIZE), shape(dtype=jnp.bool_))
+
     def start(self, qpos, qvel):
-        reading = jax.pure_callback(self._start, _reading_shape(self._num_envs), qpos, qvel)
-        return PhysicsState(qpos, qvel, jnp.zeros_like(qvel), reading.com_x), reading
+        rest = jnp.zeros_like(qvel), jnp.zeros((len(qpos), ACTION_SIZE))
+        state, obs, _ = _on_host(self.place, self.shape)(qpos, qvel, *rest)
+        return state, obs
 
     def step(self, state, action):
-        shape = (
-            jax.ShapeDtypeStruct((self._num_envs, NQ), jnp.float32),
-            jax.ShapeDtypeStruct((self._num_envs, NV), jnp.float32),
-            jax.ShapeDtypeStruct((self._num_envs, NV), jnp.float32),
-            _reading_shape(self._num_envs),
-            jax.ShapeDtypeStruct((self._num_envs,), jnp.bool_),
-        )
-        qpos, qvel, warmstart, reading, failed = jax.pure_callback(
-            self._step, shape, state.qpos, state.qvel, state.qacc_warmstart, action
-        )
-        return PhysicsState(qpos, qvel, warmstart, reading.com_x), reading, failed
+        return _on_host(self.advance, self.shape)(*state[:3], action)
 
-    def _start(self, qpos, qvel) -> Reading:
-        qpos, qvel = np.asarray(qpos), np.asarray(qvel)
-        reading = _empty_reading(self._num_envs)
-        with self._lock:
-            data = self._data[0]
-            for i in range(self._num_envs):
-                data.qpos[:], data.qvel[:] = qpos[i], qvel[i]
-                # What mj_forward would leave of these; all forces are zero at a start.
-                mujoco.mj_kinematics(self._model, data)
-                mujoco.mj_comPos(self._model, data)
-                mujoco.mj_comVel(self._model, data)
-                reading.cinert[i], reading.cvel[i] = data.cinert, data.cvel
-                reading.com_x[i] = self._mass @ data.xipos[:, 0]
-        return reading
+    def place(self, out: Stepped, *before: np.ndarray) -> None:
+        """Fills `out` with what mj_forward would leave in the fields that are read, before any
+        force: `before` is qpos, qvel, and zeros for the warm start and the action."""
 
-    def _step(self, qpos, qvel, warmstart, action):
-        before = [np.asarray(x) for x in (qpos, qvel, warmstart, action)]
-        after = [np.empty(x.shape, np.float32) for x in before[:3]]
-        reading = _empty_reading(self._num_envs)
-        xipos_x = np.empty((self._num_envs, self._model.nbody))
-        failed = np.zeros(self._num_envs, np.bool_)
+        def move(data: mujoco.MjData) -> None:
+            mujoco.mj_kinematics(self._model, data)
+            mujoco.mj_comPos(self._model, data)
+            mujoco.mj_comVel(self._model, data)
+            data.qfrc_actuator[:], data.cfrc_ext[:] = 0.0, 0.0
 
-        def work(data, block):
+        self._fill(out, before, move)
+
+    def advance(self, out: Stepped, *before: np.ndarray) -> None:
+        """Fills `out`, arrays of the shapes of `shape`, with what a step leads to from `before`:
+        qpos, qvel, qacc_warmstart and action."""
+
+        def move(data: mujoco.MjData) -> None:
+            mujoco.mj_step(self._model, data, nstep=FRAME_SKIP)
+            mujoco.mj_rnePostConstraint(self._model, data)
+
+        self._fill(out, before, move)
+
+    def _fill(
+        self,
+        out: Stepped,
+        before: tuple[np.ndarray, ...],
+        move: Callable[[mujoco.MjData], None],
+    ) -> None:
+        state, obs, failed = out
+        xipos_x = np.empty((len(obs), self._model.nbody))
+        qpos, qvel, *parts = np.split(obs, np.cumsum(list(OBS_PARTS.values()))[:-1], 1)
+        results: tuple[Any, ...] = (*state[:3], *parts, xipos_x)
+        worlds = iter(range(len(obs)))  # shared, so that a thread that is held up takes fewer
+
+        def work(data: mujoco.MjData) -> None:
             given = (data.qpos, data.qvel, data.qacc_warmstart, data.ctrl)
-            derived = (data.cinert, data.cvel, data.qfrc_actuator, data.cfrc_ext, data.xipos[:, 0])
-            results: tuple[Any, ...] = (*after, *reading[:4], xipos_x)
-            for i in block:
+            derived = (data.cinert, data.cvel, data.qfrc_actuator, data.cfrc_ext)
+            fields = (*given[:3], *(x.reshape(-1) for x in derived), data.xipos[:, 0])
+            for i in worlds:
                 for field, value in zip(given, before, strict=True):
                     field[:] = value[i]
-                mujoco.mj_step(self._model, data, nstep=FRAME_SKIP)
-                mujoco.mj_rnePostConstraint(self._model, data)
-                for field, value in zip((*given[:3], *derived), results, strict=True):
+                move(data)
+                for field, value in zip(fields, results, strict=True):
                     value[i] = field
                 # On a bad state MuJoCo warns and resets the world without an error.
-                if any(data.warning.number[_BAD_STATE].tolist()):
-                    failed[i] = True
+                failed[i] = any(data.warning.number[_BAD_STATE].tolist())
+                if failed[i]:
                     mujoco.mj_resetData(self._model, data)
 
         with self._lock:
-            list(self._pool.map(work, self._data, self._blocks))
-        reading.com_x[:] = xipos_x @ self._mass
-        return *after, reading, failed
+            list(self._pool.map(work, self._data))
+        qpos[:], qvel[:] = state.qpos[:, 2:], state.qvel
+        state.com_x[:] = xipos_x @ self._mass
+
+
+def _on_host(fill: Callable[..., None], shape: Any) -> Callable[..., Any]:
+    """Has a compiled program call fill(out, *arguments), which fills `out`, arrays of `shape`."""
+    if jax.default_backend() == "cpu":
+
+        def in_place(_context: Any, out: Any, *arguments: Any) -> None:
+            fill(jax.tree.map(np.asarray, out), *map(np.asarray, arguments))
+
+        # A tenth of the time of pure_callback, which copies what it is given and what it returns.
+        return buffer_callback(in_place, shape)
+
+    def copied(*arguments: Any) -> Any:
+        out = jax.tree.map(lambda x: np.empty(x.shape, x.dtype), shape)
+        fill(out, *map(np.asarray, arguments))
+        return out
+
+    return functools.partial(jax.pure_callback, copied, shape)
 
 
 class MjxEngine:
@@ -208,17 +243,11 @@ class MjxEngine:
             data = self._kinematics_data.replace(qpos=qpos, qvel=qvel)
             data = mjx.com_pos(self._kinematics, mjx.kinematics(self._kinematics, data))
             data = mjx.com_vel(self._kinematics, data)
-            return Reading(
-                cinert=data._impl.cinert,
-                cvel=data.cvel,
-                qfrc_actuator=jnp.zeros(NV),
-                cfrc_ext=jnp.zeros((self._model.nbody, 6)),
-                com_x=self._mass @ data.xipos[:, 0],
-            )
+            return self._read(data, jnp.zeros(NV), jnp.zeros((self._model.nbody, 6)))
 
         with jax.default_matmul_precision("highest"):
-            reading = jax.vmap(one)(qpos, qvel)
-        return PhysicsState(qpos, qvel, jnp.zeros_like(qvel), reading.com_x), reading
+            com_x, obs = jax.vmap(one)(qpos, qvel)
+        return PhysicsState(qpos, qvel, jnp.zeros_like(qvel), com_x), obs
 
     @functools.partial(jax.named_call, name="physics")
     def step(self, state, action):
@@ -238,18 +267,21 @@ class MjxEngine:
                 data = mjx.rne_postconstraint(self._model, data)
             else:
                 overflow = jnp.any(data._impl.overflow & ~_SOLVER_LIMITS != 0)
-            reading = Reading(
-                cinert=data._impl.cinert,
-                cvel=data.cvel,
-                qfrc_actuator=data.qfrc_actuator,
-                cfrc_ext=data._impl.cfrc_ext,
-                com_x=self._mass @ data.xipos[:, 0],
-            )
-            state = PhysicsState(data.qpos, data.qvel, data.qacc_warmstart, reading.com_x)
-            return state, reading, overflow
+            com_x, obs = self._read(data, data.qfrc_actuator, data._impl.cfrc_ext)
+            state = PhysicsState(data.qpos, data.qvel, data.qacc_warmstart, com_x)
+            return state, obs, overflow
 
         with jax.default_matmul_precision("highest"):
             return jax.vmap(one)(state.qpos, state.qvel, state.qacc_warmstart, action)
+
+    def _read(
+        self, data: Any, qfrc_actuator: Float[Array, "23"], cfrc_ext: Float[Array, "14 6"]
+    ) -> tuple[Float[Array, ""], Float[Array, "376"]]:
+        """The centre of mass along x and the observation of one world."""
+        with jax.named_scope("observe"):
+            bodies = data._impl.cinert, data.cvel
+            obs = humanoid.observe(data.qpos, data.qvel, *bodies, qfrc_actuator, cfrc_ext)
+        return self._mass @ data.xipos[:, 0], obs
 
     def _no_room(self, data: Any) -> Bool[Array, ""]:
         """Whether all that is kept of a kind of contact touches: others may have been left out."""
@@ -268,22 +300,3 @@ class MjxEngine:
 _SOLVER_LIMITS = 1 << 9 | 1 << 10
 
 _BAD_STATE = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
-
-
-def _reading_shape(num_envs: int) -> Reading:
-    return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, jnp.float32), _empty_reading(num_envs)
-    )
-
-
-def _empty_reading(num_envs: int) -> Reading:
-    def zeros(*shape: int) -> Any:
-        return np.zeros((num_envs, *shape), np.float32)
-
-    return Reading(
-        cinert=zeros(14, 10),
-        cvel=zeros(14, 6),
-        qfrc_actuator=zeros(NV),
-        cfrc_ext=zeros(14, 6),
-        com_x=zeros(),
-    )

@@ -121,15 +121,14 @@ class HumanoidEnv:
         """One step of 0.015 s in every world; `action` in v4 units, charged unclamped."""
         key, start_key = jax.random.split(state.key)
         with jax.named_scope("physics"):
-            physics, reading, failed = self.engine.step(state.physics, action)
+            physics, final_obs, failed = self.engine.step(state.physics, action)
         with jax.named_scope("observe"):
-            final_obs = humanoid.observe(physics.qpos, physics.qvel, reading)
-        reward = humanoid.reward(state.physics.com_x, physics.com_x, action)
-        speed = jnp.max(jnp.abs(physics.qvel), -1)
-        finite = jnp.all(jnp.isfinite(final_obs), -1) & jnp.isfinite(reward)
-        valid = ~failed & finite & (speed < MAX_SPEED)
+            reward = humanoid.reward(state.physics.com_x, physics.com_x, action)
+            speed = jnp.max(jnp.abs(physics.qvel), -1)
+            finite = jnp.all(jnp.isfinite(final_obs), -1) & jnp.isfinite(reward)
+            valid = ~failed & finite & (speed < MAX_SPEED)
+            terminated = humanoid.terminated(physics.qpos) & valid
 
-        terminated = humanoid.terminated(physics.qpos) & valid
         episode_step = state.episode_step + 1
         truncated = ((episode_step >= self.max_episode_steps) & ~terminated) | ~valid
         done = terminated | truncated
@@ -168,8 +167,7 @@ class HumanoidEnv:
     ) -> EnvState:
         """Every world placed at (qpos, qvel), its episode begun anew."""
         qpos, qvel = jnp.asarray(qpos, jnp.float32), jnp.asarray(qvel, jnp.float32)
-        physics, reading = self.engine.start(qpos, qvel)
-        obs = humanoid.observe(qpos, qvel, reading)
+        physics, obs = self.engine.start(qpos, qvel)
         return state._replace(
             physics=physics,
             obs=obs,
@@ -186,8 +184,7 @@ class HumanoidEnv:
 
     def _draw_starts(self, key: Array) -> Starts:
         qpos, qvel = humanoid.random_state(key, self.num_envs)
-        physics, reading = self.engine.start(qpos, qvel)
-        obs = humanoid.observe(qpos, qvel, reading)
+        physics, obs = self.engine.start(qpos, qvel)
         return Starts(physics, obs, jnp.zeros(self.num_envs, jnp.bool_))
 
 

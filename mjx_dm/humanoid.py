@@ -59,19 +59,6 @@ PHYSICS: dict[tuple[str, str], Physics] = {
 }
 
 
-class Reading(NamedTuple):
-    """What a step of an engine leaves in MuJoCo's data; leading batch dimensions as given.
-
-    Derived fields lag the state by up to one substep, as mj_step leaves them. `com_x` in m.
-    """
-
-    cinert: Float[Array, "*B 14 10"]
-    cvel: Float[Array, "*B 14 6"]
-    qfrc_actuator: Float[Array, "*B 23"]
-    cfrc_ext: Float[Array, "*B 14 6"]
-    com_x: Float[Array, "*B"]
-
-
 def load_model(physics: Physics) -> mujoco.MjModel:
     """The humanoid of the installed Gymnasium under `physics`."""
     spec = mujoco.MjSpec.from_file(str(_model_file()))
@@ -87,21 +74,16 @@ def load_model(physics: Physics) -> mujoco.MjModel:
 
 
 def observe(
-    qpos: Float[Array, "*B 24"], qvel: Float[Array, "*B 23"], reading: Reading
-) -> Float[Array, "*B 376"]:
-    """The 376 observations: qpos[2:], qvel, cinert, cvel, qfrc_actuator, cfrc_ext."""
-    batch = qpos.shape[:-1]
-    return jnp.concatenate(
-        [
-            qpos[..., 2:],
-            qvel,
-            reading.cinert.reshape(*batch, -1),
-            reading.cvel.reshape(*batch, -1),
-            reading.qfrc_actuator,
-            reading.cfrc_ext.reshape(*batch, -1),
-        ],
-        axis=-1,
-    )
+    qpos: Float[Array, "24"],
+    qvel: Float[Array, "23"],
+    cinert: Float[Array, "14 10"],
+    cvel: Float[Array, "14 6"],
+    qfrc_actuator: Float[Array, "23"],
+    cfrc_ext: Float[Array, "14 6"],
+) -> Float[Array, "376"]:
+    """One world's 376 observations, in the order of `types.OBS_PARTS`."""
+    bodies = cinert.reshape(-1), cvel.reshape(-1)
+    return jnp.concatenate([qpos[2:], qvel, *bodies, qfrc_actuator, cfrc_ext.reshape(-1)])
 
 
 def reward(

@@ -25,12 +25,11 @@ from jaxtyping import Bool, Float, Float32, Int
 from mjx_dm import envs, humanoid
 from mjx_dm.config import ConfigError
 from mjx_dm.engines import Engine, choose_engine
-from mjx_dm.types import ACTION_SIZE, NQ, NV
+from mjx_dm.types import ACTION_SIZE, NQ, NV, OBS_PARTS
 
 KINDS = ("standing", "falling", "lying", "jumping", "flung", "sunk", "far")
 HORIZONS = {"1": "1 step", "20": "20 steps", "episode": "episodes"}
 DIVERGED = 1e-3  # of a position in m or rad, or of a quaternion's component
-SIZES = {"qpos": 22, "qvel": 23, "cinert": 140, "cvel": 84, "qfrc_actuator": 23, "cfrc_ext": 84}
 
 
 class Trajectory(NamedTuple):
@@ -120,8 +119,7 @@ def engine_steps(engine: Engine, case: Case) -> Trajectory:
     rows = []
     for action in jnp.asarray(case.action):
         before = state.com_x
-        state, reading, failed = engine.step(state, action)
-        obs = humanoid.observe(state.qpos, state.qvel, reading)
+        state, obs, failed = engine.step(state, action)
         reward = humanoid.reward(before, state.com_x, action)
         rows.append((obs, reward, humanoid.terminated(state.qpos), failed))
     return Trajectory(*map(np.stack, zip(*rows, strict=True)))
@@ -147,7 +145,7 @@ def measure(name: str, case: Case) -> dict[str, Any]:
     engine = env.engine  # compiled once, for the environment and without it
     env.engine = SimpleNamespace(start=jax.jit(engine.start), step=jax.jit(engine.step), name=name)
     free, episode = engine_steps(env.engine, case), env_steps(env, case)
-    qpos = np.abs(free.obs - case.gymnasium.obs)[..., : SIZES["qpos"]].max(-1)
+    qpos = np.abs(free.obs - case.gymnasium.obs)[..., : OBS_PARTS["qpos"]].max(-1)
     apart = np.where((qpos > DIVERGED).any(0), (qpos > DIVERGED).argmax(0) + 1, 0)
     report: dict[str, Any] = {}
     for kind in KINDS:
@@ -165,8 +163,8 @@ def errors(ours: Trajectory, case: Case, until: np.ndarray) -> dict[str, dict[st
 
     def fields(trajectory: Trajectory) -> dict[str, np.ndarray]:
         obs, *others = (x[: len(row)][row].astype(np.float64) for x in trajectory)
-        parts = np.split(obs, np.cumsum(list(SIZES.values()))[:-1], -1)
-        return dict(zip((*SIZES, *Trajectory._fields[1:]), (*parts, *others), strict=True))
+        parts = np.split(obs, np.cumsum(list(OBS_PARTS.values()))[:-1], -1)
+        return dict(zip((*OBS_PARTS, *Trajectory._fields[1:]), (*parts, *others), strict=True))
 
     return {
         name: {"error": float(np.abs(a - b).max()), "largest": float(np.abs(b).max())}
@@ -179,7 +177,7 @@ def markdown(report: dict[str, Any]) -> str:
     engines, steps = report["engines"], report["options"]["steps"]
     columns = [(name, h) for h in HORIZONS for name in engines]
     by_field = [["field", "largest value", *(f"{name}, {HORIZONS[h]}" for name, h in columns)]]
-    for field in (*SIZES, *Trajectory._fields[1:]):
+    for field in (*OBS_PARTS, *Trajectory._fields[1:]):
         cells = [[kind[h][field] for kind in engines[name].values()] for name, h in columns]
         largest = max(x["largest"] for cell in cells for x in cell)
         worst = [f"{max(x['error'] for x in cell):.0e}" for cell in cells]

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Bool, Float
 
+# What is observed, in this order: qpos without x and y, qvel, and MuJoCo's derived fields.
+OBS_PARTS = {"qpos": 22, "qvel": 23, "cinert": 140, "cvel": 84, "qfrc_actuator": 23, "cfrc_ext": 84}
 OBS_SIZE = 376
 ACTION_SIZE = 17
 NQ = 24

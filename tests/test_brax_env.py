@@ -60,11 +60,11 @@ def test_mapped_worlds_step_as_the_batch_does(env):
 def test_any_nesting_of_vmaps_is_one_call_of_the_engine(env):
     calls = []
     engine = env._engine(6)
-    plain_step = engine._step
+    advance = engine.advance
 
-    def counted(*args):
-        calls.append(args[0].shape)
-        return plain_step(*args)
+    def counted(out, qpos, *others):
+        calls.append(qpos.shape)
+        return advance(out, qpos, *others)
 
     state = jax.vmap(env.reset)(_keys(6))
     action = jax.random.uniform(jax.random.key(1), (6, 17), minval=-0.4, maxval=0.4)
@@ -72,13 +72,13 @@ def test_any_nesting_of_vmaps_is_one_call_of_the_engine(env):
     def fold(tree):
         return jax.tree.map(lambda x: x.reshape(2, 3, *x.shape[1:]), tree)
 
-    engine._step = counted
+    engine.advance = counted
     try:
         flat = jax.jit(jax.vmap(env.step))(state, action)
         nested = jax.jit(jax.vmap(jax.vmap(env.step)))(fold(state), fold(action))
         jax.block_until_ready(nested)
     finally:
-        engine._step = plain_step
+        engine.advance = advance
     assert calls == [(6, 24)] * 2
     jax.tree.map(np.testing.assert_array_equal, nested, fold(flat))
 

@@ -92,7 +92,7 @@ def test_every_field_was_put_to_the_test(measured):
     """The comparisons above say nothing about a field that is zero, or contacts never made."""
     _, report = measured
     for kind in ("lying", "sunk"):
-        assert all(report[kind]["20"][field]["largest"] > 1.0 for field in parity.SIZES)
+        assert all(report[kind]["20"][field]["largest"] > 1.0 for field in parity.OBS_PARTS)
         assert report[kind]["1"]["cfrc_ext"]["largest"] > 100.0
     assert any(e["largest"] for e in (report["flung"][h]["terminated"] for h in ("20", "episode")))
 
@@ -155,6 +155,22 @@ def test_episodes_end_by_height_by_time_and_by_both(two_worlds, height, last_ste
     assert bool(state.truncated[0]) == (truncated and not terminated)
     np.testing.assert_allclose(state.reward[0], reward, rtol=1e-6)
     assert state.episode_step[0] == (0 if terminated or truncated else 1)
+
+
+def test_the_c_engine_copies_where_the_program_runs_elsewhere_and_steps_alike(monkeypatch):
+    """On a GPU the engine's buffers are not the program's."""
+    env = make_env(3, engine="mujoco", physics="fast")
+    state = jax.jit(env.reset)(jax.random.key(0))
+    action = jnp.full((3, 17), ACTION_LIMIT)
+    in_place = jax.jit(env.step)(state, action)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    program = jax.jit(lambda state, action: env.step(state, action))
+    assert "buffer" not in program.lower(state, action).as_text()
+    jax.tree.map(np.testing.assert_array_equal, *map(_data, (in_place, program(state, action))))
+
+
+def _data(state):
+    return state._replace(key=jax.random.key_data(state.key))
 
 
 @pytest.mark.parametrize("tilt, alike", [(25.0, False), (35.0, True)])

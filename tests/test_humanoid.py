@@ -11,7 +11,7 @@ import pytest
 from gymnasium.envs.mujoco.humanoid_v4 import HumanoidEnv
 
 from mjx_dm import humanoid
-from mjx_dm.types import ACTION_SIZE, NQ, NV, OBS_SIZE
+from mjx_dm.types import ACTION_SIZE, NQ, NV, OBS_PARTS, OBS_SIZE
 
 
 @pytest.fixture(scope="module")
@@ -125,19 +125,12 @@ def test_all_contacts_let_everything_touch():
 
 def test_observation_is_in_gymnasiums_order():
     rng = np.random.default_rng(0)
-    shapes = {"qpos": (24,), "qvel": (23,), "cinert": (14, 10), "cvel": (14, 6)}
-    shapes |= {"qfrc_actuator": (23,), "cfrc_ext": (14, 6)}
-    fields = {name: rng.normal(size=(3, *s)).astype(np.float32) for name, s in shapes.items()}
-    qpos, qvel = fields.pop("qpos"), fields.pop("qvel")
-    obs = humanoid.observe(
-        jnp.asarray(qpos),
-        jnp.asarray(qvel),
-        humanoid.Reading(**jax.tree.map(jnp.asarray, fields), com_x=jnp.zeros(3)),
-    )
-    for world in range(3):
-        parts = [qpos[world, 2:], qvel[world]]
-        parts += [fields[n][world].ravel() for n in list(shapes)[2:]]
-        np.testing.assert_array_equal(obs[world], np.concatenate(parts))
+    shapes = [(24,), (23,), (14, 10), (14, 6), (23,), (14, 6)]
+    qpos, *others = (rng.normal(size=s).astype(np.float32) for s in shapes)
+    expected = [qpos[2:], *(x.ravel() for x in others)]
+    obs = humanoid.observe(*map(jnp.asarray, (qpos, *others)))
+    np.testing.assert_array_equal(obs, np.concatenate(expected))
+    assert list(OBS_PARTS.values()) == list(map(len, expected))
 
 
 def test_reward_pays_speed_and_charges_the_action_unclamped():

@@ -66,7 +66,7 @@ def physics_case(config: Config) -> Case:
             limit = humanoid.ACTION_LIMIT
             shape = (config.num_envs, ACTION_SIZE)
             action = jax.random.uniform(action_key, shape, minval=-limit, maxval=limit)
-            state, _reading, failed = engine.step(state, action)
+            state, _obs, failed = engine.step(state, action)
             down = humanoid.terminated(state.qpos) | failed
 
             def put_back(now: Array, then: Array) -> Array:
