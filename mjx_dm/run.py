@@ -134,6 +134,7 @@ class _Run:
             if self.train_seconds - saved_at >= 60 * c.checkpoint_minutes:
                 self._save(state, env_steps)
                 saved_at = self.train_seconds
+            self.scores.collect()
             if env_steps >= next_eval:
                 self.scores.score(state, env_steps, self.train_seconds)
                 next_eval += c.eval_every
@@ -142,6 +143,7 @@ class _Run:
         self._save(state, env_steps)
         if not stop.is_set():
             self.scores.score(state, env_steps, self.train_seconds)
+        self.scores.collect(wait=True)
         self.scores.say_best()
         if c.save_replay:
             self._save_replay(state.replay, env_steps)

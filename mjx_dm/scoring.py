@@ -2,13 +2,20 @@
 
 import math
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from mjx_dm import checkpoint
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import Config
-from mjx_dm.evaluate import evaluate
+from mjx_dm.evaluate import Evaluation, evaluate
+from mjx_dm.learner import Params
 from mjx_dm.metrics import MetricsWriter
+from mjx_dm.networks import Normalizer
 from mjx_dm.policy import keep_policy, make_act
 from mjx_dm.training import TrainState
 
@@ -17,9 +24,21 @@ from mjx_dm.training import TrainState
 EVAL_SEED = 0
 
 
+class Played(NamedTuple):
+    """A policy whose episodes are being played, or have been."""
+
+    env_steps: int
+    train_seconds: float
+    actor: Params
+    normalizer: Normalizer
+    result: Future[Evaluation]
+
+
 class Scores:
     """What the policy of a run has reached; a resumed run goes on from the best that it kept.
 
+    Episodes are played on the CPU. Where training runs on an accelerator it goes on meanwhile, and
+    a score is written once it is there, under the steps that its policy had been trained for.
     `say` is told every score, in a sentence.
     """
 
@@ -28,15 +47,37 @@ class Scores:
         self.directory = config.directory / "best"
         self.best_return = _kept_return(self.directory)
         self.last_scored = -1
+        self._player = ThreadPoolExecutor(1)
+        self._playing: Played | None = None
 
     def score(self, state: TrainState, env_steps: int, train_seconds: float) -> None:
-        """Plays `eval_episodes` whole episodes, once for every `env_steps`."""
+        """Has `eval_episodes` whole episodes played, once for every `env_steps`."""
         if env_steps == self.last_scored:
             return
         self.last_scored = env_steps
-        actor, normalizer = state.learner.average_actor, state.normalizer
-        act = make_act(self.config.learner, actor, normalizer)
-        result = evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
+        self.collect(wait=True)
+        # Copied: the next launch takes the state's own buffers.
+        policy = (state.learner.average_actor, state.normalizer)
+        actor, normalizer = jax.tree.map(np.array, policy)
+        result = self._player.submit(self._play, actor, normalizer)
+        self._playing = Played(env_steps, train_seconds, actor, normalizer, result)
+        self.collect(wait=jax.default_backend() == "cpu")
+
+    def collect(self, wait: bool = False) -> None:
+        """Writes the score that has been played, if there is one, after a `wait` for it if need be.
+
+        Episodes that have no score, as a broken simulation has none, are told and training goes on.
+        """
+        played = self._playing
+        if played is None or not (wait or played.result.done()):
+            return
+        self._playing = None
+        env_steps, train_seconds, actor, normalizer, _ = played
+        try:
+            result = played.result.result()
+        except ValueError as error:
+            self.say(f"Humanoid-v4 after {env_steps:,} steps: {error}")
+            return
         self.writer.write(
             env_steps,
             {
@@ -55,6 +96,10 @@ class Scores:
         if result.mean > self.best_return:
             self.best_return = result.mean
             keep_policy(self.directory, self.config, env_steps, actor, normalizer, result.mean)
+
+    def _play(self, actor: Any, normalizer: Any) -> Evaluation:
+        act = make_act(self.config.learner, actor, normalizer)
+        return evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
 
     def say_best(self) -> None:
         """Where the best policy is, if any was scored."""

@@ -16,7 +16,9 @@ import pytest
 import eval_render
 import train
 from mjx_dm import run as runs
+from mjx_dm import scoring
 from mjx_dm.checkpoint import restore_arrays
+from mjx_dm.evaluate import evaluate
 from mjx_dm.metrics import read_metrics
 from mjx_dm.scoring import EVAL_SEED
 
@@ -99,6 +101,40 @@ def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):
     assert eval_render.main(arguments) == 0
     report = json.loads((run_dir / "best" / "eval" / "eval.json").read_text())
     assert report["mean"] == pytest.approx(np.max(scores), rel=1e-6)
+
+
+def test_on_an_accelerator_training_goes_on_while_episodes_are_played(tmp_path, monkeypatch):
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    calls = []
+
+    def evaluate_later(act, **how):
+        calls.append(how)
+        deadline = time.monotonic() + 60
+        while len(calls) == 1 and read_metrics(metrics)["step"][-1] == 128:
+            assert time.monotonic() < deadline, "training waits for the score"
+            time.sleep(0.01)
+        return evaluate(act, **how)
+
+    monkeypatch.setattr(scoring, "evaluate", evaluate_later)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    often = ["--run-dir", str(tmp_path / "run"), "--eval-every", "128", "--engine", "mujoco"]
+    assert train.main([*SMOKE, *often]) == 0
+    recorded = read_metrics(metrics)
+    scored = np.isfinite(recorded["eval_return"])
+    assert np.array(recorded["step"])[scored].tolist() == [128, 256, 384, 512]
+    best = restore_arrays(tmp_path / "run" / "best" / "checkpoints")[1]
+    assert best["eval_return"] == np.array(recorded["eval_return"])[scored].max()
+
+
+def test_a_run_outlives_episodes_that_have_no_score(tmp_path, monkeypatch, capsys):
+    def evaluate_in_vain(act, **how):
+        raise ValueError("The simulation broke down at step 7: no score.")
+
+    monkeypatch.setattr(scoring, "evaluate", evaluate_in_vain)
+    assert train.main([*SMOKE, "--run-dir", str(tmp_path / "run"), "--eval-every", "128"]) == 0
+    assert capsys.readouterr().out.count("steps: The simulation broke down at step 7") == 4
+    assert (tmp_path / "run" / "checkpoints" / "000000000512").exists()
+    assert not (tmp_path / "run" / "best").exists()
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(finished, tmp_path):
