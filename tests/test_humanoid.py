@@ -6,6 +6,7 @@ import warnings
 import gymnasium
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 from gymnasium.envs.mujoco.humanoid_v4 import HumanoidEnv
@@ -121,6 +122,15 @@ def test_contacts_leave_only_the_pairs_they_name(contacts, expected):
 def test_all_contacts_let_everything_touch():
     everything = {frozenset((a, b)) for a in ["world", *BODIES] for b in BODIES if a != b}
     assert everything <= pairs_that_may_touch("all")
+
+
+def test_the_tendons_that_are_left_out_exert_no_force(gymnasium_env):
+    model = gymnasium_env.unwrapped.model
+    forces = ("stiffness", "damping", "frictionloss", "armature", "limited")
+    assert not any(getattr(model, f"tendon_{name}").any() for name in forces)
+    assert (model.actuator_trntype == mujoco.mjtTrn.mjTRN_JOINT).all()
+    ours = humanoid.load_model(humanoid.PHYSICS["mjx", "v4"])
+    assert (model.ntendon, ours.ntendon) == (2, 0)
 
 
 def test_observation_is_in_gymnasiums_order():
