@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mjx_dm import humanoid
-from mjx_dm.engines import MujocoEngine
 from mjx_dm.envs import HumanoidEnv
+from mjx_dm.mujoco_engine import MujocoEngine
 
 SCAN_STEPS = 20
 

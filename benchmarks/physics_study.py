@@ -20,10 +20,10 @@ from rich.console import Console
 from rich.table import Table
 
 from mjx_dm import evaluate, humanoid
-from mjx_dm.engines import MujocoEngine
 from mjx_dm.envs import HumanoidEnv, make_env
 from mjx_dm.files import write_json
 from mjx_dm.humanoid import FRAME_SKIP, Physics
+from mjx_dm.mujoco_engine import MujocoEngine
 from mjx_dm.policy import Policy, load_policy
 
 RK4, EULER = mujoco.mjtIntegrator.mjINT_RK4, mujoco.mjtIntegrator.mjINT_EULER

@@ -13,9 +13,9 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
 from mjx_dm import humanoid
-from mjx_dm.engines import Engine, PhysicsState, choose_engine, make_engine
+from mjx_dm.engines import Engine, choose_engine, make_engine
 from mjx_dm.envs import MAX_SPEED
-from mjx_dm.types import ACTION_SIZE, OBS_SIZE
+from mjx_dm.types import ACTION_SIZE, OBS_SIZE, PhysicsState
 
 NAME = "humanoid_v4_mjx"
 

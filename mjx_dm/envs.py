@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mjx_dm import humanoid
-from mjx_dm.engines import Engine, PhysicsState, choose_engine, make_engine
+from mjx_dm.engines import Engine, choose_engine, make_engine
+from mjx_dm.types import PhysicsState
 
 # rad/s or m/s; a humanoid that falls or is flung stays well under 100.
 MAX_SPEED = 1000.0

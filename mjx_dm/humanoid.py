@@ -67,7 +67,7 @@ def load_model(physics: Physics) -> mujoco.MjModel:
     spec.option.iterations = physics.iterations
     spec.option.ls_iterations = physics.ls_iterations
     spec.add_numeric(name="max_contact_points", data=[MJX_CONTACTS])  # MJX alone heeds it
-    for tendon in spec.tendons:  # they exert no force, and cost MJX eight kernels a substep
+    for tendon in spec.tendons:  # they exert no force, and cost MJX seven kernels a substep
         spec.delete(tendon)
     if physics.contacts != "all":
         for geom in spec.geoms:

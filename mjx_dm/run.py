@@ -221,7 +221,7 @@ def _about_quarantine(engine: str, quarantined: int, failed: int) -> str:
     if failed and engine == "warp":
         cause = (
             f"in {failed} of them Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD "
-            "or WARP_ROWS_PER_WORLD in mjx_dm/engines.py"
+            "or WARP_ROWS_PER_WORLD in mjx_dm/mjx_engine.py"
         )
     elif failed and engine == "mjx":
         cause = (

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -97,7 +97,7 @@ class Scores:
             self.best_return = result.mean
             keep_policy(self.directory, self.config, env_steps, actor, normalizer, result.mean)
 
-    def _play(self, actor: Any, normalizer: Any) -> Evaluation:
+    def _play(self, actor: Params, normalizer: Normalizer) -> Evaluation:
         act = make_act(self.config.learner, actor, normalizer)
         return evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
 

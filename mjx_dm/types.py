@@ -1,4 +1,4 @@
-"""The shapes of Humanoid-v4 and the record that flows from the worlds to the learner."""
+"""The shapes of Humanoid-v4 and the records that go from step to step and to the learner."""
 
 from typing import NamedTuple
 
@@ -10,6 +10,18 @@ OBS_SIZE = 376
 ACTION_SIZE = 17
 NQ = 24
 NV = 23
+
+
+class PhysicsState(NamedTuple):
+    """What one step hands to the next. Units: m, rad, s.
+
+    `com_x` is the centre of mass along x, from the body positions as the last step left them.
+    """
+
+    qpos: Float[Array, "N 24"]
+    qvel: Float[Array, "N 23"]
+    qacc_warmstart: Float[Array, "N 23"]
+    com_x: Float[Array, "N"]
 
 
 class Transition(NamedTuple):

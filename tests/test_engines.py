@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from mujoco import mjx
 
-from mjx_dm import engines, humanoid, parity
+from mjx_dm import humanoid, mjx_engine, parity
 from mjx_dm.envs import make_env
 from mjx_dm.humanoid import ACTION_LIMIT, EPISODE_STEPS
 
@@ -224,7 +224,7 @@ def test_warp_keeps_its_warnings_to_itself(lying_worlds, capfd):
 @pytest.mark.gpu
 @pytest.mark.parametrize(
     "engine, module, limit, room",
-    [("warp", engines, "WARP_ROWS_PER_WORLD", 8), ("mjx", humanoid, "MJX_CONTACTS", 2)],
+    [("warp", mjx_engine, "WARP_ROWS_PER_WORLD", 8), ("mjx", humanoid, "MJX_CONTACTS", 2)],
 )
 def test_an_engine_says_which_world_ran_out_of_room(
     lying_worlds, monkeypatch, engine, module, limit, room

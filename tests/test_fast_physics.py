@@ -6,8 +6,8 @@ import physics_study
 import pytest
 
 from mjx_dm import humanoid
-from mjx_dm.engines import MujocoEngine
 from mjx_dm.envs import HumanoidEnv
+from mjx_dm.mujoco_engine import MujocoEngine
 from mjx_dm.policy import load_policy
 
 WORLDS = 3

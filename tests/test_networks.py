@@ -197,3 +197,15 @@ def test_a_residual_critic_passes_on_what_its_layers_leave_at_nothing():
         found[name] = module.apply({"params": params}, obs, actions)
     np.testing.assert_allclose(found["residual"], found["shallow"], rtol=1e-5)
     assert np.abs(found["plain"] - found["shallow"]).max() > 0.1
+
+
+def test_a_policy_is_the_same_where_its_norms_take_the_variance_in_two_passes(monkeypatch):
+    """A policy that learned on a GPU is scored on a CPU."""
+    policy, obs = networks.Policy(TINY), jnp.asarray(batches(1, 8)[0])
+    params = policy.init(jax.random.key(0), obs)
+    outputs = []
+    for backend in ("cpu", "gpu"):
+        monkeypatch.setattr(jax, "default_backend", lambda backend=backend: backend)
+        outputs.append(jax.tree.leaves(policy.apply(params, obs)))
+    for one_pass, two_passes in zip(*outputs, strict=True):
+        np.testing.assert_allclose(one_pass, two_passes, rtol=1e-4, atol=1e-5)
