@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         evaluation = evaluate.evaluate(
             policy.act, episodes=options.episodes, seed=options.seed, on_step=trace
         )
-    except ValueError as error:
+    except evaluate.NoScore as error:
         return _complain(str(error), 1)
 
     report = {

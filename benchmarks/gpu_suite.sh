@@ -5,6 +5,7 @@
 #   mjx, warp, mjx-v4, warp-v4            physics over 512 to 32768 worlds; fast unless v4
 #   mjx-loop, warp-loop, and with -v4     every part and the whole loop at three world counts
 #   learner                               updates over batch sizes
+#   compiler, compiler-mjx                updates and loop, or MJX's physics, under options of XLA
 #   profile                               a trace of the whole loop
 #   train                                 7 minutes of the preset gpu
 #   train-batch                           the same with 4 updates of batch 1024 for 16 of 256
@@ -31,7 +32,7 @@ if [ "${SIZE:-full}" = toy ]; then
 fi
 
 bench() {
-  timeout -s INT -k 20 510 "$python" -m mjx_dm.bench --preset "$preset" --rounds "$rounds" "$@"
+  timeout -s INT -k 20 "${limit:-510}" "$python" -m mjx_dm.bench --preset "$preset" --rounds "$rounds" "$@"
 }
 
 status=0
@@ -51,6 +52,16 @@ for stage in "${stages[@]}"; do
       bench "${simulates[@]}" --num-envs "${loop[@]}" --steps 10 "${files[@]}" ;;
     learner)
       bench --parts update --steps 50 --batch-size "${batches[@]}" "${files[@]}" ;;
+    # Kernels that do not wait for each other beside each other in CUDA graphs, and loops in graphs.
+    compiler | compiler-mjx)
+      what=(--engines "${engine:-warp}" --parts update whole)
+      [ "$stage" = compiler ] || what=(--engines "${engine:-mjx}" --parts physics)
+      for mode in LHS CONCURRENT_REGIONS CONCURRENT CONCURRENT-WHILE; do
+        flags=--xla_gpu_command_buffer_scheduling_mode=${mode%-*}
+        [ "$mode" = "${mode%-*}" ] || flags="$flags --xla_gpu_enable_command_buffer=+WHILE"
+        XLA_FLAGS=$flags limit=130 bench "${what[@]}" --num-envs "${loop[1]:-8}" --steps 10 \
+          --json "$out/$stage-$mode.json" || status=1
+      done ;;
     profile)
       bench --num-envs "${loop[0]}" --steps 3 --profile "$out/profile" ;;
     train | train-batch)

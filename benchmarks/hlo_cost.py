@@ -106,12 +106,25 @@ def kernels(program: Program, computation: str) -> int:
     return sum(line.opcode not in _LAUNCHES_NOTHING for line in program.get(computation, ()))
 
 
+def chain(program: Program, computation: str) -> int:
+    """Kernels that wait for each other: the most on one path through a computation.
+
+    What one pass would take where all others run beside them. Loops and branches apart.
+    """
+    waited: dict[str, int] = {}
+    for line in program.get(computation, ()):
+        before = max((waited.get(name, 0) for name in line.operands), default=0)
+        waited[line.name] = before + (line.opcode not in _LAUNCHES_NOTHING)
+    return max(waited.values(), default=0)
+
+
 def loops(program: Program) -> list[dict[str, Any]]:
     """Every loop: its body, the trips that the compiler knows (or None) and where it came from."""
     return [
         {
             "body": line.called("body")[0],
             "kernels": kernels(program, line.called("body")[0]),
+            "chain": chain(program, line.called("body")[0]),
             "trips": _trips(line),
             "where": line.scope[-80:],
         }

@@ -40,7 +40,9 @@ class LearnerConfig:
     """The density-matching learner. Q, temperature and alpha are in scaled-reward units."""
 
     batch_size: int = 256
-    """Transitions per update."""
+    """Transitions per update of the critics."""
+    policy_delay: int = 1
+    """Updates of the critics for each of the policy."""
     actor_batch_size: int = 128
     """States of the batch that the policy is fitted on."""
     recency: float = 1.0
@@ -56,7 +58,8 @@ class LearnerConfig:
     polyak_every: int = 1
     """Updates between two target steps."""
     actor_average: float = 5e-4
-    """Step of the policy that is scored towards the one that learns; 1 scores the latter."""
+    """Step of the policy that is scored towards the one that learns, in each of the latter's
+    updates; 1 scores the latter."""
     average_worlds: float = 0.0
     """Share of the worlds in which the policy that is scored acts, so that the critic learns what
     that leads to; in the others the one that learns acts. Half is steadier and slower."""
@@ -98,7 +101,7 @@ class LearnerConfig:
     temperature: float = 1.0
     """T of the weights softmax(Q / T), or its start when ess_target is set."""
     ess_target: float | None = 0.5
-    """Move log T by 0.01 an update so that ESS / M stays here; none keeps T fixed."""
+    """Move log T by 0.01 an update of the policy so that ESS / M stays here; none keeps T fixed."""
     kl_target: float | None = None
     """Move log T so that the KL of the weights to even ones, in nats, stays here instead."""
     alpha: float = 0.01
@@ -108,7 +111,7 @@ class LearnerConfig:
     entropy_target: float | None = None
     """Move log alpha so that the entropy of the policy, in nats, stays here instead."""
     alpha_step: float = 3e-4
-    """Step of log alpha in an update."""
+    """Step of log alpha in an update of the policy."""
     log_std_bonus: float = 0.0
     """lambda of the published actor loss."""
     weight_entropy: float = 0.0
@@ -159,7 +162,7 @@ class Config:
     random_steps: int = 10_000
     """Environment steps with uniform random actions before the first update."""
     updates_per_step: int = 1
-    """Gradient updates after each step of all worlds."""
+    """Updates of the critics after each step of all worlds."""
     replay_size: int = 1_000_000
     """Transitions kept."""
     chunk_iterations: int = 100

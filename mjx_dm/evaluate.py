@@ -28,6 +28,10 @@ Act = Callable[[np.ndarray], np.ndarray]
 OnStep = Callable[[int, mujoco.MjData], None]
 
 
+class NoScore(ValueError):
+    """An episode that has no return: one sentence about what broke in it."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Returns and lengths of whole episodes; episode i was reset with seed + i.
@@ -82,8 +86,8 @@ def evaluate(act: Act, *, episodes: int, seed: int, on_step: OnStep | None = Non
     on_step: called as on_step(i, data) after episode i's reset and after each of its steps, in
         the calling thread, with the simulator's own MjData.
 
-    Raises ValueError where an action or a reward is not finite, where MuJoCo reports a broken
-    simulation, or where act returns another shape: such an episode has no score.
+    Raises NoScore, a ValueError, where an action or a reward is not finite or MuJoCo reports a
+    broken simulation, ValueError where act returns another shape.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}.")
@@ -171,7 +175,7 @@ def _actions(act: Act, obs: np.ndarray, live: list[int]) -> np.ndarray:
             )
         action[rows] = answer
     if not np.isfinite(action[live]).all():
-        raise ValueError("The policy returned an action that is not finite: no score was given.")
+        raise NoScore("The policy returned an action that is not finite: no score was given.")
     return action
 
 
@@ -192,7 +196,7 @@ def _check_step(data: mujoco.MjData, reward: float, obs: np.ndarray, seed: int, 
         what = "reward is not finite"
     else:
         return
-    raise ValueError(f"The {what} at step {step} of the episode with seed {seed}: no score.")
+    raise NoScore(f"The {what} at step {step} of the episode with seed {seed}: no score.")
 
 
 def _make_env() -> gymnasium.Env:

@@ -32,9 +32,10 @@ class Learner(NamedTuple):
 
     `obs` is `(N, 376)`, normalised where the config says so; actions `(N, 17)` are in the policy's
     own units (see `to_env_action`), the first `average_worlds` of them those of the scored policy.
-    `batch` is a Transition with leading dimension B; `batches` and `keys` have a further one, U,
-    before it, over which the metrics of `updates` are means. `vectors` and `as_trees` are what
-    `learner_state.as_vectors` makes of a state.
+    `batch` is a Transition with leading dimension B, on which `update` moves the critics and then
+    the policy. `batches` and `keys` have a further one, U, before it: `updates` moves the critics U
+    times and the policy after every `policy_delay`-th, of which U is a multiple; its metrics are
+    means. `vectors` and `as_trees` are what `learner_state.as_vectors` makes of a state.
     """
 
     init: Callable[[Array], LearnerState]
@@ -173,73 +174,86 @@ def make_learner(config: LearnerConfig) -> Learner:
             }
         )
 
-    def update_vectors(
+    def update_critic(
         vectors: LearnerState, as_trees: AsTrees, batch: Transition, key: Array
     ) -> tuple[LearnerState, Metrics]:
-        bootstrap_key, proposal_key = jax.random.split(key)
         state = as_trees(vectors)
         with jax.named_scope("critic"):
-            (loss, critic_info), grads = jax.value_and_grad(critic_loss, has_aux=True)(
-                state.critic, state, batch, bootstrap_key
+            (loss, info), grads = jax.value_and_grad(critic_loss, has_aux=True)(
+                state.critic, state, batch, key
             )
             grads = _gradient(grads)
-            steps, critic_opt = critic_optimizer.update(
+            steps, optimizer = critic_optimizer.update(
                 grads, vectors.critic_optimizer, vectors.critic
             )
-            vectors = vectors._replace(
-                critic=optax.apply_updates(vectors.critic, steps), critic_optimizer=critic_opt
-            )
-            state = as_trees(vectors)
-        with jax.named_scope("actor"):
-            (fit, actor_info), actor_grads = jax.value_and_grad(actor_loss, has_aux=True)(
-                state.actor, state, batch.obs[: config.actor_batch_size], proposal_key
-            )
-            actor_grads = _gradient(actor_grads)
-            steps, actor_opt = actor_optimizer.update(
-                actor_grads, vectors.actor_optimizer, vectors.actor
-            )
-            actor = optax.apply_updates(vectors.actor, steps)
-
+            critic = optax.apply_updates(vectors.critic, steps)
         updates = state.updates + 1
         rate = jnp.where(updates % config.polyak_every == 0, config.polyak, 0.0)
-        log_temperature = duals.step_temperature(config, state.log_temperature, actor_info)
-        log_alpha = duals.step_alpha(config, state.log_alpha, actor_info)
-        metrics = {
-            "critic_loss": loss,
-            "actor_loss": fit,
-            "critic_grad_norm": optax.tree.norm(grads),
-            "actor_grad_norm": optax.tree.norm(actor_grads),
-            "temperature": jnp.exp(log_temperature),
-            "alpha": _alpha(config, state),
-            **critic_info,
-            **actor_info,
-        }
+        return vectors._replace(
+            critic=critic,
+            critic_optimizer=optimizer,
+            target_critic=optax.incremental_update(critic, vectors.target_critic, rate),
+            updates=updates,
+        ), info | {"critic_loss": loss, "critic_grad_norm": optax.tree.norm(grads)}
+
+    def update_policy(
+        vectors: LearnerState, as_trees: AsTrees, obs: Float[Array, "B 376"], key: Array
+    ) -> tuple[LearnerState, Metrics]:
+        state = as_trees(vectors)
+        with jax.named_scope("actor"):
+            (loss, info), grads = jax.value_and_grad(actor_loss, has_aux=True)(
+                state.actor, state, obs, key
+            )
+            grads = _gradient(grads)
+            steps, optimizer = actor_optimizer.update(grads, vectors.actor_optimizer, vectors.actor)
+            actor = optax.apply_updates(vectors.actor, steps)
+        log_temperature = duals.step_temperature(config, state.log_temperature, info)
         return vectors._replace(
             actor=actor,
             average_actor=optax.incremental_update(
                 actor, vectors.average_actor, config.actor_average
             ),
-            actor_optimizer=actor_opt,
-            target_critic=optax.incremental_update(vectors.critic, vectors.target_critic, rate),
+            actor_optimizer=optimizer,
             log_temperature=log_temperature,
-            log_alpha=log_alpha,
-            updates=updates,
-        ), metrics
+            log_alpha=duals.step_alpha(config, state.log_alpha, info),
+        ), info | {
+            "actor_loss": loss,
+            "actor_grad_norm": optax.tree.norm(grads),
+            "temperature": jnp.exp(log_temperature),
+            "alpha": _alpha(config, state),
+        }
+
+    def update_both(
+        vectors: LearnerState, as_trees: AsTrees, batches: Transition, keys: Array
+    ) -> tuple[LearnerState, Metrics]:
+        """The critics on each of some batches, then the policy on the last."""
+        critics: list[Metrics] = []
+        for i in range(len(keys)):
+            batch = jax.tree.map(lambda x, i=i: x[i], batches)
+            critic_key, policy_key = jax.random.split(keys[i])
+            vectors, info = update_critic(vectors, as_trees, batch, critic_key)
+            critics.append(info)
+        states = batch.obs[: config.actor_batch_size]
+        vectors, info = update_policy(vectors, as_trees, states, policy_key)
+        return vectors, info | jax.tree.map(lambda *x: sum(x) / len(x), *critics)
 
     def update(state: LearnerState, batch: Transition, key: Array) -> tuple[LearnerState, Metrics]:
         vectors, as_trees = as_vectors(state)
-        vectors, metrics = update_vectors(vectors, as_trees, batch, key)
+        one = jax.tree.map(lambda x: x[None], batch)
+        vectors, metrics = update_both(vectors, as_trees, one, key[None])
         return as_trees(vectors), metrics
 
     def updates(
         vectors: LearnerState, as_trees: AsTrees, batches: Transition, keys: Array
     ) -> tuple[LearnerState, Metrics]:
         def step(vectors: LearnerState, inputs: tuple[Transition, Array]):
-            vectors, metrics = update_vectors(vectors, as_trees, *inputs)
+            vectors, metrics = update_both(vectors, as_trees, *inputs)
             # One row a step costs one kernel, a dict of scalars one for each.
             return vectors, vector(metrics)
 
-        vectors, rows = jax.lax.scan(step, vectors, (batches, keys))
+        rounds = (len(keys) // config.policy_delay, config.policy_delay)
+        inputs = jax.tree.map(lambda x: x.reshape(*rounds, *x.shape[1:]), (batches, keys))
+        vectors, rows = jax.lax.scan(step, vectors, inputs)
         return vectors, dict(zip(METRICS, jnp.mean(rows, 0), strict=True))
 
     return Learner(init, act, update, updates)

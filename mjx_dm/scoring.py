@@ -12,7 +12,7 @@ import numpy as np
 from mjx_dm import checkpoint
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import Config
-from mjx_dm.evaluate import Evaluation, evaluate
+from mjx_dm.evaluate import Evaluation, NoScore, evaluate
 from mjx_dm.learner import Params
 from mjx_dm.metrics import MetricsWriter
 from mjx_dm.networks import Normalizer
@@ -75,7 +75,7 @@ class Scores:
         env_steps, train_seconds, actor, normalizer, _ = played
         try:
             result = played.result.result()
-        except ValueError as error:
+        except NoScore as error:
             self.say(f"Humanoid-v4 after {env_steps:,} steps: {error}")
             return
         self.writer.write(

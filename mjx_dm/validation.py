@@ -20,7 +20,8 @@ from mjx_dm.presets import PRESETS
 _POSITIVE = {
     "env_steps", "num_envs", "max_episode_steps", "updates_per_step", "replay_size",
     "chunk_iterations", "minutes", "checkpoint_minutes", "keep_checkpoints", "eval_episodes",
-    "batch_size", "actor_batch_size", "polyak_every", "actor_lr", "critic_lr", "max_grad_norm",
+    "batch_size", "actor_batch_size", "policy_delay", "polyak_every", "actor_lr", "critic_lr",
+    "max_grad_norm",
     "num_components", "num_proposals", "num_steps", "move_kl", "alpha_step", "temperature",
     "std_target", "kl_target", "recency", "reward_scale", "actor_widths", "critic_widths",
 }  # fmt: skip
@@ -65,6 +66,11 @@ def validate(config: Config) -> Config:
         raise ConfigError(
             f"--actor-batch-size {learner.actor_batch_size} is larger than --batch-size "
             f"{learner.batch_size}; give at most {learner.batch_size}."
+        )
+    if c.updates_per_step % learner.policy_delay:
+        raise ConfigError(
+            f"--updates-per-step {c.updates_per_step} is not a multiple of --policy-delay "
+            f"{learner.policy_delay}; change one of them."
         )
     if c.random_steps < 2 * c.num_envs:
         raise ConfigError(

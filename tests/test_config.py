@@ -37,6 +37,7 @@ def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
         (["--replay-size", "63"], "--replay-size 63"),
         (["--random-steps", "1"], "--random-steps 1"),
         (["--actor-batch-size", "512"], "--actor-batch-size 512"),
+        (["--updates-per-step", "3", "--policy-delay", "2"], "--updates-per-step 3"),
         (["--average-worlds", "1.5"], "--average-worlds 1.5"),
         (["--proposal", "sideways"], "--proposal sideways"),
         (["--proposal", "broad", "--broad-share", "1"], "--broad-share 1"),

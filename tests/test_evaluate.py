@@ -12,6 +12,7 @@ from mjx_dm.evaluate import (
     ACTION_SIZE,
     OBS_SIZE,
     Evaluation,
+    NoScore,
     evaluate,
     random_policy,
 )
@@ -107,7 +108,7 @@ def test_action_that_is_not_finite_never_becomes_a_score(bad: float) -> None:
         action[1, 3] = bad
         return action
 
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(NoScore, match="not finite"):
         evaluate(act, episodes=2, seed=0)
 
 
@@ -126,7 +127,7 @@ def test_silent_reset_of_a_broken_simulation_never_becomes_a_score(tmp_path, mon
     def explode(episode: int, data) -> None:
         data.qvel[:] = 1e12
 
-    with pytest.raises(ValueError, match="simulation broke down at step 0 .* seed 5"):
+    with pytest.raises(NoScore, match="simulation broke down at step 0 .* seed 5"):
         evaluate(still, episodes=1, seed=5, on_step=explode)
 
 

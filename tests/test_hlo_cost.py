@@ -133,3 +133,16 @@ ENTRY %main (p: pred[], x: f32[4]) -> f32[4] {
     for other in (text, named):
         (found,) = hlo_cost.conditionals(hlo_cost.parse(other))
         assert sorted(found["kernels"]) == [1, 2] and found["where"] == "jit(f)/seldom/cond"
+
+
+def test_a_chain_counts_the_kernels_that_wait_for_each_other():
+    two = """
+      %product = f32[8,2]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+      %other = f32[8,2]{1,0} dot(%a, %b), lhs_contracting_dims={1}, rhs_contracting_dims={0}
+      %same = f32[8,2]{1,0} bitcast(%other)
+      ROOT %sum = f32[8,2]{1,0} add(%product, %same)
+    """
+    beside = PROGRAM[: PROGRAM.index("  ROOT %product")].replace("TRIPS", KNOWN) + two + "}\n"
+    program = hlo_cost.parse(beside)
+    assert (hlo_cost.kernels(program, "entry"), hlo_cost.chain(program, "entry")) == (3, 2)
+    assert [loop["chain"] for loop in hlo_cost.loops(program)] == [2]

@@ -439,3 +439,23 @@ def test_moved_proposals_leave_the_temperature_alone():
     after, metrics = case.update(case.start, batch_of(0), jax.random.key(0))
     assert float(after.log_temperature) == float(case.start.log_temperature)
     assert np.isfinite(float(metrics["actor_loss"]))
+
+
+def test_a_delayed_policy_is_fitted_once_the_critics_have_moved_so_often(ours):
+    """With a delay of 2: an update of the critics alone, then one of both."""
+    batches, keys = [batch_of(i) for i in range(4)], jax.random.split(jax.random.key(3), 4)
+    delayed = make_learner(dataclasses.replace(ours.config, policy_delay=2))
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
+    state, metrics = jax.jit(lambda s: delayed.updates(s, lambda v: v, stacked, keys))(ours.start)
+    expected, losses = ours.start, []
+    for i in (0, 2):
+        first, told = ours.update(expected, batches[i], keys[i])
+        critics = ("critic", "target_critic", "critic_optimizer", "updates")
+        expected = expected._replace(**{name: getattr(first, name) for name in critics})
+        expected, last = ours.update(expected, batches[i + 1], keys[i + 1])
+        losses += [float(told["critic_loss"]), float(last["critic_loss"])]
+    assert int(state.updates) == 4
+    assert float(metrics["critic_loss"]) == pytest.approx(np.mean(losses), rel=1e-5)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state, expected
+    )

@@ -18,7 +18,7 @@ import train
 from mjx_dm import run as runs
 from mjx_dm import scoring
 from mjx_dm.checkpoint import restore_arrays
-from mjx_dm.evaluate import evaluate
+from mjx_dm.evaluate import NoScore, evaluate
 from mjx_dm.metrics import read_metrics
 from mjx_dm.scoring import EVAL_SEED
 
@@ -127,14 +127,20 @@ def test_on_an_accelerator_training_goes_on_while_episodes_are_played(tmp_path, 
 
 
 def test_a_run_outlives_episodes_that_have_no_score(tmp_path, monkeypatch, capsys):
+    error = NoScore("The simulation broke down at step 7: no score.")
+
     def evaluate_in_vain(act, **how):
-        raise ValueError("The simulation broke down at step 7: no score.")
+        raise error
 
     monkeypatch.setattr(scoring, "evaluate", evaluate_in_vain)
     assert train.main([*SMOKE, "--run-dir", str(tmp_path / "run"), "--eval-every", "128"]) == 0
     assert capsys.readouterr().out.count("steps: The simulation broke down at step 7") == 4
     assert (tmp_path / "run" / "checkpoints" / "000000000512").exists()
     assert not (tmp_path / "run" / "best").exists()
+    # A mistake in how they are played is not one of them.
+    error = ValueError("The policy returned actions of shape (17,).")
+    with pytest.raises(ValueError, match="shape"):
+        train.main([*SMOKE, "--run-dir", str(tmp_path / "other"), "--eval-every", "128"])
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(finished, tmp_path):
