@@ -9,6 +9,7 @@
 #   profile                               a trace of the whole loop
 #   train                                 7 minutes of the preset gpu
 #   train-batch                           the same with 4 updates of batch 1024 for 16 of 256
+#   train-delay                           the same with one fit of the policy for two updates
 # Every stage ends inside 9 minutes. A bench that is cut off leaves what it has measured: its JSON is
 # rewritten after every round, and SIGINT lets it draw its plot.
 # SIZE=toy rehearses it anywhere, in minutes: MuJoCo's C engine stands in for both, a few worlds, the
@@ -64,12 +65,16 @@ for stage in "${stages[@]}"; do
       done ;;
     profile)
       bench --num-envs "${loop[0]}" --steps 3 --profile "$out/profile" ;;
-    train | train-batch)
-      settings=()
-      # Four times the batch: steps twice as long, averages and alpha four times as fast.
-      [ "$stage" = train ] || settings=(--updates-per-step 4 --batch-size 1024
-        --actor-batch-size 512 --actor-lr 6e-4 --critic-lr 1.2e-3 --polyak 0.185
-        --actor-average 2e-3 --alpha-step 1.2e-3)
+    train | train-batch | train-delay)
+      case $stage in
+        train) settings=() ;;
+        # Four times the batch: steps twice as long, averages and alpha four times as fast.
+        train-batch) settings=(--updates-per-step 4 --batch-size 1024 --actor-batch-size 512
+          --actor-lr 6e-4 --critic-lr 1.2e-3 --polyak 0.185
+          --actor-average 2e-3 --alpha-step 1.2e-3) ;;
+        train-delay) settings=(--updates-per-step 16 --policy-delay 2 --batch-size 256
+          --actor-batch-size 256 --actor-average 1e-3 --alpha-step 6e-4) ;;
+      esac
       timeout 560 "$python" train.py --preset "$preset" --minutes "$minutes" --no-save-replay \
         "${settings[@]}" --run-dir "$out/$stage" 2>&1 | tee "$out/$stage.txt" ;;
     *) echo "unknown stage $stage" >&2; exit 2 ;;
