@@ -57,7 +57,7 @@ for stage in "${stages[@]}"; do
     compiler | compiler-mjx)
       what=(--engines "${engine:-warp}" --parts update whole)
       [ "$stage" = compiler ] || what=(--engines "${engine:-mjx}" --parts physics)
-      for mode in LHS CONCURRENT_REGIONS CONCURRENT CONCURRENT-WHILE; do
+      for mode in LHS CONCURRENT CONCURRENT_REGIONS CONCURRENT-WHILE; do
         flags=--xla_gpu_command_buffer_scheduling_mode=${mode%-*}
         [ "$mode" = "${mode%-*}" ] || flags="$flags --xla_gpu_enable_command_buffer=+WHILE"
         XLA_FLAGS=$flags limit=130 bench "${what[@]}" --num-envs "${loop[1]:-8}" --steps 10 \
