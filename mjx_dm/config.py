@@ -42,7 +42,7 @@ class LearnerConfig:
     batch_size: int = 256
     """Transitions per update of the critics."""
     policy_delay: int = 1
-    """Updates of the critics for each of the policy."""
+    """Updates of the critics for each of the policy (Fujimoto et al. 2018)."""
     actor_batch_size: int = 128
     """States of the batch that the policy is fitted on."""
     recency: float = 1.0
