@@ -61,7 +61,7 @@ for stage in "${stages[@]}"; do
         flags=--xla_gpu_command_buffer_scheduling_mode=${mode%-*}
         [ "$mode" = "${mode%-*}" ] || flags="$flags --xla_gpu_enable_command_buffer=+WHILE"
         XLA_FLAGS=$flags limit=130 bench "${what[@]}" --num-envs "${loop[1]:-8}" --steps 10 \
-          --json "$out/$stage-$mode.json" || status=1
+          --json "$out/$stage-$mode.json" || { echo "== $stage $mode failed" >&2; status=1; }
       done ;;
     profile)
       bench --num-envs "${loop[0]}" --steps 3 --profile "$out/profile" ;;

@@ -21,9 +21,9 @@ _POSITIVE = {
     "env_steps", "num_envs", "max_episode_steps", "updates_per_step", "replay_size",
     "chunk_iterations", "minutes", "checkpoint_minutes", "keep_checkpoints", "eval_episodes",
     "batch_size", "actor_batch_size", "policy_delay", "polyak_every", "actor_lr", "critic_lr",
-    "max_grad_norm",
-    "num_components", "num_proposals", "num_steps", "move_kl", "alpha_step", "temperature",
-    "std_target", "kl_target", "recency", "reward_scale", "actor_widths", "critic_widths",
+    "max_grad_norm", "num_components", "num_proposals", "num_steps", "move_kl", "alpha_step",
+    "temperature", "std_target", "kl_target", "recency", "reward_scale", "actor_widths",
+    "critic_widths",
 }  # fmt: skip
 _NOT_NEGATIVE = {
     "seed", "eval_every", "alpha", "log_std_bonus", "random_steps", "weight_decay",
