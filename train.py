@@ -9,6 +9,7 @@ import tyro
 
 from mjx_dm import config as configs
 from mjx_dm.config import Config, ConfigError
+from mjx_dm.manifest import CheckpointError, SaveError, complete
 from mjx_dm.presets import PRESETS
 from mjx_dm.validation import validate
 
@@ -24,16 +25,16 @@ def main(arguments: list[str] | None = None) -> int:
     # Before JAX is imported: a second run of the same program starts without compiling.
     cache = os.path.join(os.path.expanduser("~"), ".cache", "mjx_dm", "jax")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
-    from mjx_dm import run
-
     try:
+        from mjx_dm import run
+
         run.train(config)
-    except (ConfigError, run.CheckpointError) as error:
-        return _complain(error, 2)
-    except (FloatingPointError, OSError) as error:
+    except (FloatingPointError, OSError, SaveError) as error:
         return _complain(error, 1)
+    except (ConfigError, CheckpointError) as error:
+        return _complain(error, 2)
     except KeyboardInterrupt:
-        return _complain("interrupted before there was anything to save.", 130)
+        return _complain(_about_interruption(config.directory), 130)
     return 0
 
 
@@ -47,7 +48,9 @@ def parse(arguments: list[str]) -> Config:
     if config.resume:
         return _resumed(arguments, directory)
     validate(config)
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+    if directory.exists() and not directory.is_dir():
+        raise ConfigError(f"The run directory {directory} is a file; give another --run-dir.")
+    if directory.exists() and any(directory.iterdir()):
         raise ConfigError(
             f"The run directory {directory} exists already; give another --run-dir (make demo "
             "takes RUN=runs/other), or go on with --resume."
@@ -81,6 +84,16 @@ def _preset(arguments: list[str]) -> str:
         if argument.startswith("--preset="):
             return argument.removeprefix("--preset=")
     return Config.preset
+
+
+def _about_interruption(directory: Path) -> str:
+    newest = max(complete(directory / "checkpoints"), default=None)
+    if newest is None:
+        return "interrupted before there was anything to save."
+    return (
+        f"interrupted; the newest checkpoint in {directory / 'checkpoints'} is that of {newest:,} "
+        "environment steps: go on with --resume."
+    )
 
 
 def _complain(error: Exception | str, status: int) -> int:

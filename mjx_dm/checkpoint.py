@@ -26,6 +26,7 @@ import orbax.checkpoint as ocp
 
 from mjx_dm.manifest import (
     CheckpointError,
+    SaveError,
     brief,
     complete,
     find_verified,
@@ -54,8 +55,9 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
         The folder written.
 
     Raises:
-        CheckpointError: `tree` holds something other than numbers, or the files could not be
-            written (disk full, no permission). Earlier checkpoints are then untouched.
+        CheckpointError: `tree` holds something other than numbers.
+        SaveError: the files could not be written (disk full, no permission); earlier checkpoints
+            are untouched.
     """
     if not 0 <= step < 10**12:
         raise CheckpointError(f"A checkpoint's step must lie in [0, 10^12), {step} does not.")
@@ -80,7 +82,7 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
         fsync(directory)
     except Exception as error:
         # Orbax and TensorStore report a full disk as one of several types.
-        raise CheckpointError(
+        raise SaveError(
             f"Checkpoint {final} could not be written ({brief(error)}); earlier checkpoints are "
             "untouched, and free space and write permission there would let the next one succeed."
         ) from error

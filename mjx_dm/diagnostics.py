@@ -21,10 +21,11 @@ def diagnose(
     before: LearnerState,
     after: LearnerState,
     batch: Transition,
+    steps: Float[Array, "B"],
     key: Array,
 ) -> Metrics:
     """Scalars about the learner `after` the updates of a launch, on a batch of B transitions that
-    span many steps of the newest behaviour.
+    span many steps of the newest behaviour; `steps` is sum_i discount^i over those of each.
 
     policy_kl: KL(before || after) of the policy, nats, by one sample a state. sigma_spread: the
     standard deviation of log sigma over the components, weighted as they are. clipped_share: of
@@ -32,8 +33,9 @@ def diagnose(
     without biases.
     dead_units_actor, dead_units_critic: the share of hidden units whose mean activity is at most
     0.025 of their layer's (Sokar et al. 2023). q_error: the mean of min Q(s, a) less the reward
-    that followed and the critic's own view of what came after it, in scaled reward: positive where
-    Q promises too much. Consumes `key`.
+    that followed, the entropy that Q is promised with it (alpha times the policy's of now, in every
+    step) and the critic's own view of what came after, in scaled reward: positive where Q promises
+    too much. Consumes `key`.
     """
     action_key, next_key = jax.random.split(key)
     limit = 1.0 if config.bounded else jnp.inf
@@ -48,6 +50,11 @@ def diagnose(
     found = losses.td_target(
         config.reward_scale * batch.reward, batch.discount, later, config.discount
     )
+    if config.alpha > 0:
+        # One for every action that a target bootstraps from: not for the one that was taken.
+        bonuses = (steps - 1.0 + config.discount * batch.discount) / config.num_steps
+        entropy = -jnp.mean(following.log_prob(next_action))
+        found = found + jnp.exp(after.log_alpha) * entropy * bonuses
     action = old.sample(action_key)
     return {
         "policy_kl": jnp.mean(old.log_prob(action) - new.log_prob(action)),
@@ -57,7 +64,7 @@ def diagnose(
         "actor_norm": _matrix_norm(after.actor),
         "critic_norm": _matrix_norm(after.critic),
         "dead_units_actor": dead_units(actor_seen),
-        "dead_units_critic": dead_units(critic_seen),
+        "dead_units_critic": dead_units([x for layer in critic_seen for x in layer]),
     }
 
 

@@ -25,6 +25,10 @@ class CheckpointError(Exception):
     """One clear sentence: what is wrong, where, and what would be right."""
 
 
+class SaveError(CheckpointError):
+    """A checkpoint could not be written."""
+
+
 def write_manifest(folder: Path, step: int, leaves: list[dict[str, Any]]) -> None:
     """Vouches for all of `folder`, every byte of which is flushed to the disk first.
 

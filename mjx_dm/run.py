@@ -5,7 +5,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,11 +15,12 @@ import jax.numpy as jnp
 
 from mjx_dm import checkpoint, envs, memory, plotting, products, training
 from mjx_dm import config as configs
+from mjx_dm import replay as ring
 from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import choose_engine, make_engine
 from mjx_dm.files import write_json
-from mjx_dm.metrics import MetricsWriter
+from mjx_dm.metrics import METRICS, MetricsWriter, read_metrics
 from mjx_dm.progress import Progress
 from mjx_dm.replay import Replay
 from mjx_dm.scoring import Scores
@@ -79,20 +80,20 @@ class _Run:
             needed = memory.plan(shapes, chunk)
             say(f"Memory: {needed}.")
             memory.check(c, needed, memory.available())
-            state = init(jax.random.key(c.seed))
-            if saved is not None:
-                state = self._go_on(state, saved)
+            state = init(jax.random.key(c.seed)) if saved is None else self._go_on(shapes, saved)
             # A resumed run goes on with what changed, and so does the next --resume.
             chosen = dataclasses.replace(c, engine=self.engine, resume=False)
             write_json(self.directory / "config.json", configs.to_json(chosen))
             resumed_at = _env_steps(c, state) if c.resume else False
             with (
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
-                _stop_on_signal() as stop,
+                _stop_on_signal(say) as stop,
             ):
                 self.scores = Scores(c, self.writer, say)
                 self._loop(chunk, state, stop)
-            plotting.plot_run(self.directory, c.max_episode_steps)
+                plotting.plot_run(self.directory, c.max_episode_steps)
+            if stop.is_set():
+                say("Go on with --resume.")
         return self.directory
 
     def _loop(self, chunk: Any, state: TrainState, stop: threading.Event) -> None:
@@ -131,15 +132,15 @@ class _Run:
                     f"the checkpoints in {self.directory / 'checkpoints'} precede it: resume with "
                     "lower --actor-lr and --critic-lr in a new run."
                 )
-            if self.train_seconds - saved_at >= 60 * c.checkpoint_minutes:
+            # Whoever stops a run twice while episodes are played loses nothing.
+            to_score = env_steps >= next_eval
+            if to_score or self.train_seconds - saved_at >= 60 * c.checkpoint_minutes:
                 self._save(state, env_steps)
                 saved_at = self.train_seconds
             self.scores.collect()
-            if env_steps >= next_eval:
+            if to_score:
                 self.scores.score(state, env_steps, self.train_seconds)
                 next_eval += c.eval_every
-        if stop.is_set():
-            self.progress.say("Stopped by a signal; saving.")
         self._save(state, env_steps)
         if not stop.is_set():
             self.scores.score(state, env_steps, self.train_seconds)
@@ -147,8 +148,6 @@ class _Run:
         self.scores.say_best()
         if c.save_replay:
             self._save_replay(state.replay, env_steps)
-        if stop.is_set():
-            self.progress.say("Go on with --resume.")
 
     def _out_of_time(self) -> bool:
         return self.config.minutes is not None and self.train_seconds >= 60 * self.config.minutes
@@ -169,12 +168,18 @@ class _Run:
         self.progress.say(f"Saving the replay ({gigabytes:.1f} GB), for --resume.")
         checkpoint.save(self.directory / "replay", env_steps, replay, keep=1)
 
-    def _restore_replay(self, step: int, empty: Replay) -> Replay | None:
-        """The replay as it was at `step`, or None where it was not saved."""
+    def _has_replay(self, step: int) -> bool:
+        """Whether the replay was saved at `step`; raises ConfigError where it is damaged since."""
         directory = self.directory / "replay"
         if checkpoint.latest_step(directory) != step:
-            return None
-        return checkpoint.restore(directory, empty)[1]
+            return False
+        try:
+            checkpoint.verify(directory / f"{step:012d}")
+        except CheckpointError as error:
+            raise ConfigError(
+                f"{str(error)[:-1]}; remove {directory} to go on with an empty replay."
+            ) from error
+        return True
 
     def _read(self, shapes: TrainState) -> Saved:
         """The newest checkpoint, if there is something left to do from there."""
@@ -191,28 +196,37 @@ class _Run:
                 f"asks for {self.config.minutes:g}; give more to go on."
             )
         self.last_saved = step
+        self.has_replay = self._has_replay(step)
+        try:
+            read_metrics(self.directory / METRICS)
+        except FileNotFoundError:
+            pass  # the curve begins anew
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
         return saved
 
-    def _go_on(self, state: TrainState, saved: Saved) -> TrainState:
-        """`saved` with its replay, or with the empty one of `state` where none was saved."""
-        step = self.last_saved
-        replay, refill = self._restore_replay(step, state.replay), 0
-        if replay is None:
-            # The policy may forget much of what it can while the replay holds little.
-            refill = -(-self.config.random_steps // self.config.num_envs)
-            replay = state.replay
+    def _go_on(self, shapes: TrainState, saved: Saved) -> TrainState:
+        """`saved` with its replay, or with an empty one where none was saved."""
+        c, step = self.config, self.last_saved
+        if self.has_replay:
+            replay = checkpoint.restore(self.directory / "replay", shapes.replay)[1]
+        else:
+            replay = ring.init(c.replay_size, c.num_envs, c.learner.obs_dtype)
         self.progress.say(
             f"Resumed at {step:,} environment steps, "
-            + ("with an empty replay: none was saved there." if refill else "with its replay.")
+            + ("with its replay." if self.has_replay else "with an empty replay: none was saved.")
         )
+        # Under a shorter time limit the worlds would otherwise all reach it in the next step, and
+        # together from then on.
+        env = saved.env._replace(episode_step=saved.env.episode_step % c.max_episode_steps)
         return TrainState(
             learner=saved.learner,
             normalizer=saved.normalizer,
-            env=saved.env,
+            env=env,
             replay=replay,
             key=saved.key,
             iteration=saved.iteration,
-            learn_from=saved.iteration + jnp.asarray(refill, jnp.int32),
+            learn_from=training.learn_from(c, saved.iteration, replay.written),
             returns=saved.returns,
         )
 
@@ -266,14 +280,18 @@ def _all_finite(learner: Any) -> bool:
 
 
 @contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """The first SIGINT or SIGTERM sets the event; a second one acts as usual."""
+def _stop_on_signal(say: Callable[[str], None]) -> Iterator[threading.Event]:
+    """The first SIGINT or SIGTERM sets the event, and says so; a second one acts as usual."""
     stop = threading.Event()
     previous: dict[int, Any] = {}
 
     def handle(number: int, _: Any) -> None:
         stop.set()
         signal.signal(number, previous[number])
+        say(
+            "Stopping: what is being simulated or scored ends, and the run is saved; a second "
+            "signal ends it at once."
+        )
 
     for chosen in (signal.SIGINT, signal.SIGTERM):
         previous[chosen] = signal.signal(chosen, handle)

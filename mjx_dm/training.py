@@ -31,6 +31,8 @@ from mjx_dm.types import Transition
 
 # Of a reward so far ahead 0.7% counts, at a discount of 0.99.
 REALISED_STEPS = 500
+# Folded into the run's key; a small number would give a key that the next iteration splits off.
+DIAGNOSIS = 2**31
 
 
 class TrainState(NamedTuple):
@@ -59,9 +61,21 @@ def init(config: Config, env: HumanoidEnv, key: Array) -> TrainState:
         replay=ring.init(config.replay_size, config.num_envs, config.learner.obs_dtype),
         key=run_key,
         iteration=jnp.zeros((), jnp.int32),
-        learn_from=jnp.asarray(-(-config.random_steps // config.num_envs), jnp.int32),
+        learn_from=learn_from(config, 0, 0),
         returns=return_scale.init(config.num_envs) if config.learner.normalize_reward else None,
     )
+
+
+def learn_from(
+    config: Config, iteration: Int[Array, ""] | int, written: Int[Array, ""] | int
+) -> Int[Array, ""]:
+    """The iteration that learns first, once the replay holds `random_steps`.
+
+    `written`: the rows that were put into the replay until `iteration`. A replay that was lost is
+    filled again before learning goes on: a policy forgets much while it holds little.
+    """
+    missing = -(-config.random_steps // config.num_envs) - written
+    return jnp.asarray(iteration + jnp.maximum(missing, 0), jnp.int32)
 
 
 def make_chunk(
@@ -184,18 +198,19 @@ def _learn(
 
 
 def _diagnose(config: Config, before: LearnerState, state: TrainState) -> Metrics:
-    """On what the newest behaviour led to, drawn by a key that nothing else uses."""
-    sample_key, key = jax.random.split(jax.random.fold_in(state.key, 1))
-    batch = ring.sample(
-        state.replay,
-        sample_key,
-        config.learner.batch_size,
+    """On what the newest behaviour led to."""
+    sample_key, key = jax.random.split(jax.random.fold_in(state.key, DIAGNOSIS))
+    draw = functools.partial(
+        ring.sample,
+        key=sample_key,
+        batch_size=config.learner.batch_size,
         num_steps=REALISED_STEPS,
         gamma=config.learner.discount,
         newest=2 * REALISED_STEPS,
     )
-    batch = _seen(config.learner, state.normalizer, state.returns, batch)
-    return diagnose(config.learner, before, state.learner, batch, key)
+    batch = _seen(config.learner, state.normalizer, state.returns, draw(state.replay))
+    counted = draw(state.replay._replace(reward=jnp.ones_like(state.replay.reward))).reward
+    return diagnose(config.learner, before, state.learner, batch, counted, key)
 
 
 def _seen(

@@ -1,5 +1,6 @@
 """A run as a user sees it: train.py, its directory, --resume, eval_render.py."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -8,8 +9,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -17,10 +20,13 @@ import eval_render
 import train
 from mjx_dm import run as runs
 from mjx_dm import scoring
-from mjx_dm.checkpoint import restore_arrays
+from mjx_dm.checkpoint import latest_step, restore_arrays
 from mjx_dm.evaluate import NoScore, evaluate
 from mjx_dm.metrics import read_metrics
+from mjx_dm.presets import PRESETS
+from mjx_dm.progress import Progress
 from mjx_dm.scoring import EVAL_SEED
+from mjx_dm.training import TrainState
 
 ROOT = Path(__file__).parent.parent
 SMOKE = ["--preset", "smoke"]
@@ -60,9 +66,11 @@ def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_
     assert reports[0]["mean"] == pytest.approx(in_training, rel=1e-6)
 
 
-def test_a_run_is_resumed_where_it_ended(finished, capsys):
-    before = (finished / "metrics.jsonl").read_text()
-    again = ["--run-dir", str(finished), "--resume"]
+def test_a_run_is_resumed_where_it_ended(finished, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished, run_dir)
+    before = (run_dir / "metrics.jsonl").read_text()
+    again = ["--run-dir", str(run_dir), "--resume"]
     capsys.readouterr()
     assert train.main(again) == 2
     said = capsys.readouterr()
@@ -70,16 +78,67 @@ def test_a_run_is_resumed_where_it_ended(finished, capsys):
     assert "Compiled" not in said.out, "it could be told before"
     assert train.main([*again, "--env-steps", "1024", "--max-episode-steps", "3"]) == 0
     assert "Resumed at 512" in capsys.readouterr().out
-    assert (finished / "metrics.jsonl").read_text().startswith(before)
-    metrics = read_metrics(finished / "metrics.jsonl")
+    assert (run_dir / "metrics.jsonl").read_text().startswith(before)
+    metrics = read_metrics(run_dir / "metrics.jsonl")
     length = metrics["episode_length"]
     assert np.nanmax(length[: len(before.splitlines())]) > 3 and length[-2] == 3
     assert np.nanmin(metrics["eval_length"]) > 3, "scores are over whole episodes"
-    kept = json.loads((finished / "config.json").read_text())
+    kept = json.loads((run_dir / "config.json").read_text())
     assert (kept["max_episode_steps"], kept["env_steps"], kept["resume"]) == (3, 1024, False)
     assert train.main([*again, "--env-steps", "2048", "--minutes", "1e-6"]) == 2
     assert "--minutes asks for 1e-06; give more" in capsys.readouterr().err
-    assert json.loads((finished / "config.json").read_text()) == kept
+    assert json.loads((run_dir / "config.json").read_text()) == kept
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def test_an_interrupted_run_says_what_is_saved(finished, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runs, "train", interrupt)
+    assert train.main([*SMOKE, "--run-dir", str(tmp_path / "new")]) == 130
+    assert "before there was anything to save" in capsys.readouterr().err
+    assert train.main(["--run-dir", str(finished), "--resume", "--env-steps", "9999"]) == 130
+    said = capsys.readouterr().err
+    assert "environment steps: go on with --resume" in said and "512" in said
+
+
+def test_a_signal_is_answered_at_once_and_the_second_acts_as_usual():
+    said = []
+    with pytest.raises(KeyboardInterrupt), runs._stop_on_signal(said.append) as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set() and len(said) == 1 and said[0].startswith("Stopping")
+        signal.raise_signal(signal.SIGINT)
+
+
+def damaged(finished, path, name):
+    """A copy of a finished run with `name` in it changed."""
+    shutil.copytree(finished, path)
+    file = next(x for x in path.glob(name) if x.is_file())
+    file.write_bytes(b"?" + file.read_bytes()[1:])
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("replay/*/tree/**/*", "to go on with an empty replay."),
+        ("metrics.jsonl", "Line 1 of"),
+    ],
+)
+def test_a_damaged_file_is_told_before_anything_is_compiled(finished, tmp_path, capsys, name, told):
+    file = damaged(finished, tmp_path / "run", name)
+    arguments = ["--run-dir", str(tmp_path / "run"), "--resume", "--env-steps", "1024"]
+    assert train.main(arguments) == 2
+    said = capsys.readouterr()
+    assert told in said.err and file.name in said.err and said.err.count("\n") == 1
+    assert "Compiled" not in said.out
+
+
+def test_a_file_is_no_run_directory(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert train.main([*SMOKE, "--run-dir", str(tmp_path / "file")]) == 2
+    assert "is a file; give another --run-dir" in capsys.readouterr().err
 
 
 def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):
@@ -127,7 +186,7 @@ def test_on_an_accelerator_training_goes_on_while_episodes_are_played(tmp_path, 
 
 
 def test_a_run_outlives_episodes_that_have_no_score_but_no_mistake(tmp_path, monkeypatch, capsys):
-    errors = [NoScore("The simulation broke down at step 7: no score.")] * 3
+    errors: list[Exception] = [NoScore("The simulation broke down at step 7: no score.")]
     errors.append(ValueError("The policy returned actions of shape (17,)."))
 
     def evaluate_in_vain(act, **how):
@@ -136,8 +195,9 @@ def test_a_run_outlives_episodes_that_have_no_score_but_no_mistake(tmp_path, mon
     monkeypatch.setattr(scoring, "evaluate", evaluate_in_vain)
     with pytest.raises(ValueError, match="shape"):
         train.main([*SMOKE, "--run-dir", str(tmp_path / "run"), "--eval-every", "128"])
-    assert capsys.readouterr().out.count("steps: The simulation broke down at step 7") == 3
+    assert capsys.readouterr().out.count("steps: The simulation broke down at step 7") == 1
     assert not errors and not (tmp_path / "run" / "best").exists()
+    assert latest_step(tmp_path / "run" / "checkpoints") == 256, "what is scored is saved first"
 
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(finished, tmp_path):
@@ -154,6 +214,22 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(f
     jax.tree.map(np.testing.assert_array_equal, learners[0], learners[1])
     # Without its replay a run first refills it, for 8 of the 64 iterations.
     assert learners[1]["updates"] == 120 and learners[2]["updates"] == 112
+
+
+class Worlds(NamedTuple):
+    episode_step: jax.Array
+
+
+def test_worlds_stay_apart_under_a_shorter_time_limit(tmp_path):
+    config = dataclasses.replace(
+        PRESETS["smoke"], run_dir=str(tmp_path), resume=True, max_episode_steps=250
+    )
+    run = runs._Run(config, "mujoco", "")
+    run.progress, run.has_replay = Progress(config.env_steps), False
+    worlds = Worlds(jnp.array([0, 249, 250, 777]))
+    state = TrainState(**dict.fromkeys(TrainState._fields))
+    state = state._replace(env=worlds, iteration=jnp.array(9))
+    assert run._go_on(state, runs._saved(state, 0.0)).env.episode_step.tolist() == [0, 249, 0, 27]
 
 
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path):

@@ -44,20 +44,51 @@ def test_the_chunk_is_traced_once(program):
     assert chunk._cache_size() == 1
 
 
-def test_updates_draw_as_recently_as_the_settings_say(program, monkeypatch):
+def test_updates_draw_as_the_settings_say_and_what_is_diagnosed_is_long_and_new(
+    program, monkeypatch
+):
     config, start, _, _ = program
     asked, sample = [], ring.sample
+    names = ("num_steps", "gamma", "newest", "recency")
 
-    def spy(*args, **settings):
-        asked.append(settings.get("recency"))
-        return sample(*args, **settings)
+    def spy(replay, key, batch_size, num_steps=1, gamma=1.0, **settings):
+        told = {"num_steps": num_steps, "gamma": gamma, **settings}
+        asked.append([told.get(name) for name in names])
+        return sample(replay, key, batch_size, num_steps, gamma, **settings)
 
     monkeypatch.setattr(ring, "sample", spy)
     env = envs.make_env(config.num_envs, "mujoco", config.physics)
     state = jax.eval_shape(start, jax.random.key(0))
     jax.eval_shape(training.make_chunk(config, env), state)
-    # What is diagnosed is drawn evenly, from the newest rows.
-    assert config.learner.recency == 3.0 and asked == [3.0, None]
+    diagnosed = [500, 0.98, 1000, None]
+    assert asked == [[1, 0.98, None, 3.0], diagnosed, diagnosed]
+
+
+def test_what_is_diagnosed_is_drawn_by_a_key_of_its_own():
+    """For every n, the i-th key of a split is `fold_in(key, i)`."""
+    key = jax.random.key(0)
+    np.testing.assert_array_equal(
+        jax.random.key_data(jax.random.fold_in(key, 1)),
+        jax.random.key_data(jax.random.split(key)[1]),
+    )
+    own = np.array(jax.random.key_data(jax.random.fold_in(key, training.DIAGNOSIS)))
+    others = np.array(jax.random.key_data(jax.random.split(key, 1000)))
+    assert not np.any(np.all(own == others, -1))
+
+
+@pytest.mark.parametrize(
+    ("iteration", "written", "expected"),
+    [
+        (0, 0, 5),  # a run's start
+        (3, 3, 5),  # stopped before it learned, and gone on with its replay
+        (90, 90, 90),  # stopped later
+        (90, 0, 95),  # its replay was lost
+        (92, 2, 95),  # and it was stopped again while that was filled
+    ],
+)
+def test_learning_begins_when_the_replay_holds_the_random_steps(iteration, written, expected):
+    config = dataclasses.replace(PRESETS["smoke"], num_envs=4, random_steps=17)
+    assert int(training.learn_from(config, iteration, written)) == expected
 
 
 def test_learning_waits_for_the_random_steps(program):
