@@ -10,7 +10,7 @@ import tyro
 from mjx_dm import config as configs
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.manifest import CheckpointError, SaveError, complete
-from mjx_dm.presets import PRESETS
+from mjx_dm.presets import preset_in
 from mjx_dm.validation import validate
 
 
@@ -40,10 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def parse(arguments: list[str]) -> Config:
     """The configuration that the command line asks for, checked; raises ConfigError."""
-    name = _preset(arguments)
-    if name not in PRESETS:
-        raise ConfigError(f"--preset {name} is unknown; choose from {', '.join(PRESETS)}.")
-    config = _parse(arguments, PRESETS[name])
+    config = _parse(arguments, preset_in(arguments, Config.preset))
     directory = config.directory
     if config.resume:
         return _resumed(arguments, directory)
@@ -75,15 +72,6 @@ def _resumed(arguments: list[str], directory: Path) -> Config:
 
 def _parse(arguments: list[str], default: Config) -> Config:
     return tyro.cli(Config, args=arguments, default=default, prog="train.py")
-
-
-def _preset(arguments: list[str]) -> str:
-    for i, argument in enumerate(arguments):
-        if argument == "--preset" and i + 1 < len(arguments):
-            return arguments[i + 1]
-        if argument.startswith("--preset="):
-            return argument.removeprefix("--preset=")
-    return Config.preset
 
 
 def _about_interruption(directory: Path) -> str:

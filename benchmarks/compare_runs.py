@@ -23,12 +23,18 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from scipy import stats
 
+from mjx_dm.config import Config, to_json
 from mjx_dm.files import write_json
 from mjx_dm.plotting import BLUE, STYLE, VERMILION
 
 THRESHOLDS = (2000, 5000)
 # The run's own evaluations end on whole launches, up to this many steps late.
 LAUNCH = 3200
+# Settings that change how long a run is and what is written of it, not what it learns.
+_OF_LENGTH = {
+    "preset", "run_dir", "resume", "env_steps", "minutes", "chunk_iterations",
+    "checkpoint_minutes", "keep_checkpoints", "save_replay", "eval_every", "eval_episodes",
+}  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +46,8 @@ class Options:
     out: Path
     names: tuple[str, str] = ("a", "b")
     plot: Path | None = None
+    repeats: bool = False
+    """Let a seed that was run twice under the same settings count as two runs."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -49,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not path.parent.is_dir():
             return _complain(f"{path} cannot be written: there is no folder {path.parent}.")
     try:
-        groups = [[_curve(path) for path in paths] for paths in (options.a, options.b)]
+        groups = [_curves(paths, options.repeats) for paths in (options.a, options.b)]
     except ValueError as error:
         return _complain(str(error))
     if min(map(len, groups)) < 2:
@@ -69,14 +77,40 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _curve(path: Path) -> dict[int, float]:
-    """Return by environment steps, these rounded to where the evaluation was due."""
+def _curves(paths: list[Path], repeats: bool) -> list[dict[int, float]]:
+    """The curve of every run. Raises ValueError where one seed would count twice."""
+    curves = []
+    seen: dict[str, Path] = {}
+    for path in paths:
+        curve, settings = _read(path)
+        if settings in seen and not repeats:
+            raise ValueError(
+                f"{seen[settings]} and {path} are one seed under the same settings and would "
+                "count it twice; leave one out, or give --repeats if both are meant."
+            )
+        if settings:
+            seen[settings] = path
+        curves.append(curve)
+    return curves
+
+
+def _read(path: Path) -> tuple[dict[int, float], str]:
+    """Return by environment steps, these rounded to where the evaluation was due, and the settings
+    with the seed, as far as they change what is learned ("" where they were not written)."""
     try:
-        rows = json.loads(path.read_text())["evaluations"]
-        scores = {row["env_steps"]: row["eval_return"] for row in rows}
+        report = json.loads(path.read_text())
+        scores = {row["env_steps"]: row["eval_return"] for row in report["evaluations"]}
+        settings = ""
+        if "config" in report:
+            told, default = report["config"], to_json(Config())
+            # What an older file does not tell of was as it is by default.
+            whole = default | told | {"learner": default["learner"] | told["learner"]}
+            kept = {name: value for name, value in whole.items() if name not in _OF_LENGTH}
+            settings = json.dumps(kept, sort_keys=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a file of benchmarks/export_run.py.") from error
-    return {(steps + LAUNCH) // 10_000 * 10_000: score for steps, score in scores.items()}
+    curve = {(steps + LAUNCH) // 10_000 * 10_000: score for steps, score in scores.items()}
+    return curve, settings
 
 
 def shared_steps(curves: list[dict[int, float]]) -> list[int]:

@@ -52,6 +52,10 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
+    if options.json and not options.json.parent.is_dir():
+        folder = options.json.parent
+        print(f"cpu_engines.py: --json: there is no folder {folder}.", file=sys.stderr)
+        return 2
     contenders = {
         "scan (whole environment)": _scan(options.num_envs),
         "bare thread pool (physics)": _bare(options.num_envs),

@@ -12,6 +12,7 @@ import tyro
 
 from mjx_dm import checkpoint, config
 from mjx_dm.checkpoint import CheckpointError
+from mjx_dm.config import ConfigError
 from mjx_dm.policy import keep_policy
 
 
@@ -25,12 +26,13 @@ def main(
         print(f"export_policy.py: {out_dir} exists already; give a new folder.", file=sys.stderr)
         return 2
     try:
+        settings = config.load(run_dir / "config.json")
         step, arrays = checkpoint.restore_arrays(run_dir / "checkpoints", step)
-    except CheckpointError as error:
+        actor, normalizer = arrays["learner"]["average_actor"], arrays["normalizer"]
+        keep_policy(out_dir, settings, step, actor, normalizer)
+    except (ConfigError, CheckpointError) as error:
         print(f"export_policy.py: {error}", file=sys.stderr)
         return 2
-    actor, normalizer = arrays["learner"]["average_actor"], arrays["normalizer"]
-    keep_policy(out_dir, config.load(run_dir / "config.json"), step, actor, normalizer)
     return 0
 
 

@@ -30,6 +30,8 @@ def main(
 ) -> int:
     """Exports run_dir to out; returns the exit status."""
     try:
+        if not out.parent.is_dir():
+            raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
         settings = config.to_json(config.load(run_dir / "config.json"))
         metrics = read_metrics(run_dir / METRICS)
     except (ConfigError, OSError, ValueError) as error:

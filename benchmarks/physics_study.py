@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mjx_dm import evaluate, humanoid
+from mjx_dm.checkpoint import CheckpointError
+from mjx_dm.config import ConfigError
 from mjx_dm.envs import HumanoidEnv, make_env
 from mjx_dm.files import write_json
 from mjx_dm.humanoid import FRAME_SKIP, Physics
@@ -72,7 +74,15 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
-    policies = {str(path): load_policy(path) for path in options.run_dirs}
+    try:
+        if not options.out.parent.is_dir():
+            raise ConfigError(f"--out {options.out}: there is no folder {options.out.parent}.")
+        if not options.run_dirs:
+            raise ConfigError("give the run directory of at least one policy.")
+        policies = {str(path): load_policy(path) for path in options.run_dirs}
+    except (ConfigError, CheckpointError) as error:
+        print(f"physics_study.py: {error}", file=sys.stderr)
+        return 2
     models = {name: humanoid.load_model(physics) for name, physics in VARIANTS.items()}
     exact = models["v4: RK4, PGS 50"]
     states = _walk(next(iter(policies.values())), exact, options.seed)

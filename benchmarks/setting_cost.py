@@ -3,7 +3,8 @@
 python benchmarks/setting_cost.py --vary num_proposals=4 actor_batch_size=128,num_components=1
 
 Each item of --vary is one variant, settings of the run or of its learner joined by commas. Compared
-with the preset as it is; compilation is left out. Pin it to the cores it is to speak for (taskset).
+with the preset as it is; compilation is left out, and so are the diagnostics that training makes
+once a launch. Pin it to the cores it is to speak for (taskset).
 """
 
 import dataclasses

@@ -30,7 +30,7 @@ from mjx_dm.files import write_json
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT, EPISODE_STEPS
 from mjx_dm.learner import to_env_action
-from mjx_dm.presets import PRESETS
+from mjx_dm.presets import PRESETS, preset_in
 from mjx_dm.validation import validate
 
 
@@ -38,7 +38,7 @@ from mjx_dm.validation import validate
 class Options:
     """Train a population, each learner as long as the settings say, and write its scores."""
 
-    out: Path
+    out: Path = Path("population.json")
     """JSON, written anew after every round."""
     vary: tuple[str, ...] = ()
     """NAME=A,B, up to eight times: two values of a setting of the learner."""
@@ -52,6 +52,12 @@ VARIED = (
     "actor_average", "actor_lr", "alpha_step", "critic_lr", "discount", "ess_target",
     "log_std_min", "max_grad_norm", "move_kl", "polyak", "recency", "reward_scale", "std_target",
     "weight_decay",
+)  # fmt: skip
+
+# Settings of a run that is saved and scored in Humanoid-v4.
+_OF_A_RUN = (
+    "run_dir", "resume", "checkpoint_minutes", "keep_checkpoints", "save_replay", "eval_every",
+    "eval_episodes",
 )  # fmt: skip
 
 # Generators of the fifth to the eighth setting in terms of the first four.
@@ -93,11 +99,22 @@ def _pool(one: Any, whole: Any) -> Any:
 def population(options: Options) -> tuple[list[dict[str, float]], dict[str, jax.Array]]:
     """Every learner's settings, and the same stacked by name.
 
-    Raises ConfigError where --vary is not understood or a value is out of its setting's range.
+    Raises ConfigError where --vary is not understood, a value is out of its setting's range, a
+    setting is given that a population has no use for, or --out is a folder.
     """
+    for name in _OF_A_RUN:
+        if getattr(options.config, name) != getattr(PRESETS[options.config.preset], name):
+            raise ConfigError(
+                f"--{name.replace('_', '-')} is for train.py: a population is scored every "
+                "--round-env-steps and only its scores are written; leave it out."
+            )
+    if options.out.is_dir():
+        raise ConfigError(f"--out {options.out} is a folder; give a file, such as out.json in it.")
     values: dict[str, list[float]] = {}
     for item in options.vary:
         name, _, given = item.partition("=")
+        if name in values:
+            raise ConfigError(f"--vary {item} gives {name} a second time; give two values of each.")
         try:
             values[name] = [float(x) for x in given.split(",")]
         except ValueError:
@@ -172,9 +189,13 @@ def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> t
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = tyro.cli(Options, args=arguments, prog="python -m mjx_dm.population")
-    config = options.config
+    arguments = sys.argv[1:] if arguments is None else arguments
     try:
+        default = Options(config=preset_in(arguments, "gpu"))
+        options = tyro.cli(
+            Options, args=arguments, default=default, prog="python -m mjx_dm.population"
+        )
+        config = options.config
         rows, stacked = population(options)
         name, _ = choose_engine(config.engine)
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -184,18 +205,19 @@ def main(arguments: list[str] | None = None) -> int:
     size = len(rows)
     engines = (make_engine(name, config.physics, config.num_envs * n) for n in (1, size))
     init, advance, score = programs(config, stacked, Pooled(*engines))
-    keys = jax.random.split(jax.random.key(config.seed), size)
+    keys, score_keys = jax.random.split(jax.random.key(config.seed), (2, size))
     shapes = jax.eval_shape(init, keys)
     begun = time.monotonic()
     with ThreadPoolExecutor() as pool:
-        lowered = advance.lower(shapes), score.lower(shapes.learner, shapes.normalizer, keys)
+        lowered = advance.lower(shapes), score.lower(shapes.learner, shapes.normalizer, score_keys)
         chunk, judge = pool.map(
             lambda program: program.compile(products.compiler_options(config.matmul_precision)),
             lowered,
         )
     print(f"{size} learners compiled in {time.monotonic() - begun:.0f} s", flush=True)
     state = init(keys)
-    launches = max(1, options.round_env_steps // (config.num_envs * config.chunk_iterations))
+    round_steps = min(options.round_env_steps, config.env_steps)
+    launches = max(1, round_steps // (config.num_envs * config.chunk_iterations))
     found: dict[str, Any] = {
         "machine": report.machine(),
         "settings": dataclasses.asdict(config),
@@ -209,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
             state, metrics = chunk(state)
         metrics = jax.device_get(jax.block_until_ready(metrics))
         trained += time.monotonic() - start
-        returns, lengths = jax.device_get(judge(state.learner, state.normalizer, keys))
+        returns, lengths = jax.device_get(judge(state.learner, state.normalizer, score_keys))
         steps = int(state.iteration[0]) * config.num_envs
         found["rounds"].append(
             {

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from mjx_dm.config import Config, LearnerConfig
+from mjx_dm.config import Config, ConfigError, LearnerConfig
 
 _CPU = Config(
     preset="cpu",
@@ -83,3 +83,16 @@ PRESETS: dict[str, Config] = {
         ),
     ),
 }
+
+
+def preset_in(arguments: list[str], default: str) -> Config:
+    """The settings that --preset names in `arguments`. Raises ConfigError where it is unknown."""
+    name = default
+    for i, argument in enumerate(arguments):
+        if argument == "--preset" and i + 1 < len(arguments):
+            name = arguments[i + 1]
+        elif argument.startswith("--preset="):
+            name = argument.removeprefix("--preset=")
+    if name not in PRESETS:
+        raise ConfigError(f"--preset {name} is unknown; choose from {', '.join(PRESETS)}.")
+    return PRESETS[name]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from mjx_dm import mujoco_engine
 from mjx_dm.bench import cases, measure, plot, profile, report, table
 from mjx_dm.bench.__main__ import main
 from mjx_dm.bench.cases import Case
@@ -16,30 +17,35 @@ from mjx_dm.bench.measure import Ask, plan
 from mjx_dm.bench.options import PARTS, QUICK, Options, problem
 from mjx_dm.files import write_json
 
-TINY = ("--preset", "smoke", "--num-envs", "4", "--steps", "2", "--seconds", "0.001")
+WORLDS = 4
+TINY = ("--preset", "smoke", "--num-envs", str(WORLDS), "--steps", "2", "--seconds", "0.001")
 ROUNDS = 3
 
 
 @pytest.fixture(scope="module")
-def loops():
-    """The compiled loops of the run below, by part; a test launches them from a copy of `state`."""
+def built():
+    """The compiled cases of the run below, by part; a test launches a copy of one."""
     return {}
 
 
 @pytest.fixture(scope="module")
-def measured(loops, tmp_path_factory):
+def measured(built, tmp_path_factory):
     """Every part of a small run, measured once: the report and the folder it lies in."""
     folder = tmp_path_factory.mktemp("bench")
     files = ("--json", str(folder / "deep" / "a.json"), "--plot", str(folder / "a.png"))
-    build = cases.loop_cases
 
-    def kept(config, parts):
-        built = build(config, parts)
-        loops.update({case.part: copied(case) for case in built})
-        return built
+    def keeping(build):
+        def kept(*arguments):
+            made = build(*arguments)
+            made_cases = made if isinstance(made, list) else [made]
+            built.update({case.part: copied(case) for case in made_cases})
+            return made
+
+        return kept
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cases, "loop_cases", kept)
+        for name in ("physics_case", "loop_cases", "insert_case", "sample_case", "update_case"):
+            patch.setattr(cases, name, keeping(getattr(cases, name)))
         assert main([*TINY, "--rounds", str(ROUNDS), *files]) == 0
     return json.loads((folder / "deep" / "a.json").read_text()), folder
 
@@ -152,6 +158,57 @@ def test_cases_take_turns_and_a_broken_one_leaves_the_rest_alone():
     assert [len(case.rates) for case in seen] == [3, 1, 3]
     assert [failure.reason for failure in failures] == ["too large", "out of memory"]
     assert [step.verb for step in steps] == ["compiling"] * 2 + ["warming up"] + ["round"] * 3
+
+
+class Clock:
+    """Passes only when something is done; `later` is a result that takes 2 s to be there."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def dispatch(self, later):
+        self.now += 0.5
+        return later
+
+    def block_until_ready(self):
+        self.now += 2.0
+        return self
+
+
+def test_a_rate_is_the_work_of_launches_over_the_time_until_they_are_done(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(measure, "time", clock)
+    case = Case("", {}, "", 7, clock.dispatch, clock, 0.0, 0.0, 0.0)
+    assert measure.run(case, 6.0) == 3 * 7 / 7.5
+
+
+def called_back(error):
+    """A case whose program calls back to Python, as the C engine's does, and meets `error`."""
+
+    def fill(out, x):
+        raise error
+
+    program = jax.jit(mujoco_engine._on_host(fill, jax.ShapeDtypeStruct((), jnp.float32)))
+    return Case("physics", {}, "", 1, program, jnp.zeros(()), 0.0, 0.0, 0.0)
+
+
+def test_ctrl_c_while_the_engine_steps_stops_the_bench():
+    failures = []
+    asks = [Ask("x", lambda: [called_back(KeyboardInterrupt())])]
+    with pytest.raises(KeyboardInterrupt):
+        list(measure.measure_group(asks, 1, 0.0, [], failures))
+    assert failures == []
+
+
+def test_what_fails_while_the_engine_steps_is_told_with_its_cause():
+    failures = []
+    asks = [Ask("x", lambda: [called_back(ValueError("no such body"))])]
+    list(measure.measure_group(asks, 1, 0.0, [], failures))
+    [reason] = [failure.reason for failure in failures]
+    assert reason.endswith("callback: ValueError: no such body") and "\n" not in reason
 
 
 def test_what_was_measured_before_an_interrupt_is_kept(tmp_path, monkeypatch, capsys):
@@ -275,23 +332,63 @@ def test_a_reader_never_finds_half_a_file(tmp_path):
     writer.join()
 
 
-def test_the_whole_loop_learns_from_its_first_step_and_the_rollout_never(measured, loops):
+def launched(case):
+    """The state that a launch of `case` begins with, and the one that it leaves."""
+    return case.state, case.launch(copied(case).state)
+
+
+def splits(before, after):
+    """How often `before` was split to give `after`: each step of a program splits its key once."""
+    for count in range(1, 100):
+        before = jax.random.split(before)[0]
+        if bool(before == after):
+            return count
+    raise AssertionError("one key does not come from the other")
+
+
+@pytest.mark.parametrize(
+    ("part", "done"),
+    [
+        ("physics", lambda before, after: WORLDS * splits(before[2], after[2])),
+        ("rollout", lambda before, after: WORLDS * int(after[0].iteration - before[0].iteration)),
+        ("whole", lambda before, after: WORLDS * int(after[0].iteration - before[0].iteration)),
+        ("insert", lambda before, after: WORLDS * int(after[0].written - before[0].written)),
+        ("sample", lambda before, after: len(after[2].reward) * splits(before[1], after[1])),
+        ("update", lambda before, after: int(after[0].updates - before[0].updates)),
+    ],
+)
+def test_work_is_what_a_launch_does(part, done, measured, built):
+    assert built[part].work == done(*launched(built[part]))
+
+
+def test_samples_are_drawn_as_the_preset_draws_them(measured, built):
+    case = copied(built["sample"])
+    replay, key, last = case.state
+    rows = len(replay.reward)
+    age = jnp.broadcast_to(jnp.arange(rows)[::-1, None] / rows, replay.reward.shape)
+    _, _, drawn = case.launch((replay._replace(reward=age), key, last))
+    # u^3 is 0.25 in the mean, u 0.5, and that of 32 draws has a standard deviation of 0.05.
+    assert float(drawn.reward.mean()) < 0.375
+
+
+def test_the_whole_loop_learns_from_its_first_step_and_the_rollout_never(measured, built):
     for part, updates in (("whole", 2), ("rollout", 0)):
-        case = copied(loops[part])
-        state = case.launch(case.state)
+        _, (state, metrics) = launched(built[part])
         assert int(state.learner.updates) == updates
         assert bool(state.replay.valid.all()), "the ring is not full"
+        # The last two are counts of the rollout.
+        assert bool(jnp.isfinite(metrics[:-2]).all()) == (updates > 0)
 
 
-def test_a_profile_leaves_a_trace(measured, loops, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(profile, "loop_cases", lambda config, parts: [copied(loops[parts[0]])])
+def test_a_profile_leaves_a_trace(measured, built, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(profile, "loop_cases", lambda config, parts: [copied(built[parts[0]])])
     assert main([*TINY, "--profile", str(tmp_path / "trace")]) == 0
     assert list((tmp_path / "trace").rglob("*.xplane.pb"))
     assert "perfetto_trace.json.gz" in capsys.readouterr().out
 
 
-def test_every_part_of_the_loop_has_its_name_in_the_program(measured, loops):
-    text = loops["whole"].launch.as_text()
+def test_every_part_of_the_loop_has_its_name_in_the_program(measured, built):
+    text = built["whole"].launch.as_text()
     scopes = {scope for name in re.findall(r'op_name="([^"]*)"', text) for scope in name.split("/")}
     # Differentiated operations read transpose(jvp(critic)).
     bare = {re.sub(r".*\(|\).*", "", scope) for scope in scopes}

@@ -1,5 +1,7 @@
 """mjx_dm.population: many learners in one program are what each would be alone."""
 
+import collections
+import dataclasses
 import itertools
 import json
 import os
@@ -11,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_dm import population
+from mjx_dm import networks, population
 from mjx_dm.engines import make_engine
+from mjx_dm.presets import PRESETS
+from mjx_dm.types import OBS_SIZE
 
 
 @pytest.mark.parametrize("count", range(1, 9))
@@ -44,18 +48,121 @@ def test_a_pooled_step_is_every_learners_own():
 
 
 @pytest.mark.parametrize(
-    ("vary", "complaint"),
+    ("arguments", "complaint"),
     [
-        ("num_proposals=4,8", "num_proposals=4,8 is not understood"),
-        ("polyak=0.1", "polyak=0.1 is not understood"),
-        ("polyak=0.1,x", "polyak=0.1,x is not understood"),
-        ("polyak=0.1,0.1", "polyak=0.1,0.1 is not understood"),
-        ("polyak=0.1,2", "--polyak 2.0 must lie"),
+        ("--vary num_proposals=4,8", "num_proposals=4,8 is not understood"),
+        ("--vary polyak=0.1", "polyak=0.1 is not understood"),
+        ("--vary polyak=0.1,x", "polyak=0.1,x is not understood"),
+        ("--vary polyak=0.1,0.1", "polyak=0.1,0.1 is not understood"),
+        ("--vary polyak=0.1,2", "--polyak 2.0 must lie"),
+        ("--vary polyak=0.1,0.2 polyak=0.3,0.4", "polyak=0.3,0.4 gives polyak a second time"),
+        ("--preset tpu", "--preset tpu is unknown"),
+        ("--eval-every 7", "--eval-every is for train.py"),
+        ("--preset smoke --resume", "--resume is for train.py"),
+        ("--no-save-replay", "--save-replay is for train.py"),
+        ("--out .", "--out . is a folder"),
     ],
 )
-def test_bad_input_gets_a_sentence(vary, complaint, tmp_path, capsys):
-    assert population.main(["--out", str(tmp_path / "o.json"), "--vary", vary]) == 2
-    assert complaint in capsys.readouterr().err
+def test_bad_input_gets_a_sentence(arguments, complaint, tmp_path, capsys):
+    assert population.main(["--out", str(tmp_path / "o.json"), *arguments.split()]) == 2
+    said = capsys.readouterr().err
+    assert complaint in said and said.count("\n") == 1
+
+
+class Program:
+    """A function in place of a compiled one."""
+
+    def __init__(self, call):
+        self.call = call
+
+    def lower(self, *arguments):
+        return self
+
+    def compile(self, options):
+        return self.call
+
+
+Learner = collections.namedtuple("Learner", "updates")
+State = collections.namedtuple("State", "learner normalizer iteration")
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    """Learners that do nothing in place of those that learn: the keys that start and score them."""
+    given = {}
+
+    def init(keys):
+        given["start"] = keys
+        zeros = jnp.zeros(len(keys), jnp.int32)
+        return State(Learner(zeros), (), zeros)
+
+    def advance(state):
+        return state._replace(iteration=state.iteration + 16), {}
+
+    def score(learner, normalizer, keys):
+        given["score"] = keys
+        return np.zeros((len(keys), 1)), np.ones((len(keys), 1))
+
+    programs = init, Program(advance), Program(score)
+    monkeypatch.setattr(population, "programs", lambda *arguments: programs)
+    return given
+
+
+SMOKE = ("--preset", "smoke", "--engine", "mujoco", "--vary", "polyak=0.1,0.2")
+
+
+def test_the_preset_chooses_the_defaults(keys, tmp_path):
+    out = tmp_path / "out.json"
+    assert population.main(["--out", str(out), *SMOKE, "--seed", "3"]) == 0
+    found = json.loads(out.read_text())
+    chosen = dataclasses.replace(PRESETS["smoke"], engine="mujoco", seed=3)
+    assert found["settings"] == json.loads(json.dumps(dataclasses.asdict(chosen)))
+    # No longer than the run itself.
+    assert [row["env_steps"] for row in found["rounds"]] == [chosen.env_steps]
+
+
+def test_scores_start_from_draws_that_nothing_else_is_made_of(keys, tmp_path):
+    def told(keys):
+        return {tuple(np.ravel(jax.random.key_data(key))) for key in keys}
+
+    assert population.main(["--out", str(tmp_path / "out.json"), *SMOKE]) == 0
+    of_start = told(keys["start"]).union(*(told(jax.random.split(k, 3)) for k in keys["start"]))
+    of_score = told(keys["score"]) | told(jax.random.fold_in(k, 0) for k in keys["score"])
+    assert len(of_start) == 8 and len(of_score) == 4 and not of_start & of_score
+
+
+World = collections.namedtuple("World", "obs reward terminated truncated")
+
+
+class Worlds:
+    """Three worlds in place of HumanoidEnv: step t is worth 2^t; the first falls in its second
+    step, the next meets a time limit in its fourth, and both go on."""
+
+    def __init__(self, engine, num_envs, max_episode_steps=None):
+        pass
+
+    def reset(self, key):
+        no = jnp.zeros(3, bool)
+        return World(jnp.zeros((3, OBS_SIZE)), jnp.full(3, 0.5), no, no)
+
+    def step(self, state, action):
+        reward, ends = 2 * state.reward, jnp.array([2.0, 8.0, jnp.inf])
+        at_end = reward == ends
+        falls = jnp.array([True, False, False])
+        return World(state.obs, reward, at_end & falls, at_end & ~falls)
+
+
+def test_a_score_is_the_first_episode_alone(monkeypatch):
+    monkeypatch.setattr(population.envs, "HumanoidEnv", Worlds)
+    monkeypatch.setattr(population, "EPISODE_STEPS", 5)
+    config = dataclasses.replace(PRESETS["smoke"], num_envs=3)
+    _, _, score = population.programs(config, {}, make_engine("mujoco", "fast", 3))
+    actor = networks.Policy(config.learner).init(jax.random.key(0), jnp.zeros((1, OBS_SIZE)))
+    learner = collections.namedtuple("Learner", "average_actor")(actor)
+    one = jax.tree.map(lambda x: x[None], (learner, networks.init_normalizer()))
+    returns, lengths = score(*one, jax.random.split(jax.random.key(0), 1))
+    assert returns.tolist() == [[1 + 2, 1 + 2 + 4 + 8, 1 + 2 + 4 + 8 + 16]]
+    assert lengths.tolist() == [[2, 4, 5]]
 
 
 def test_learners_are_trained_and_scored(tmp_path):

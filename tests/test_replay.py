@@ -128,19 +128,20 @@ def test_a_donated_ring_is_written_in_place(optimized, obs_dtype):
 
 
 def test_n_step_draws_are_the_sums_that_a_list_gives():
-    """Against plain Python over a ring of 40 steps of 3 worlds with deaths and invalid rows."""
-    steps, worlds, n, gamma = 40, 3, 4, 0.9
+    """Against plain Python over 40 steps of 3 worlds with deaths and invalid rows, of which the
+    ring holds the last 25."""
+    steps, rows, worlds, n, gamma = 40, 25, 3, 4, 0.9
     rng = np.random.default_rng(0)
     reward = rng.normal(size=(steps, worlds))
     discount = (rng.random((steps, worlds)) > 0.15).astype(float)
     valid = rng.random((steps, worlds)) > 0.1
-    replay = ring.init(steps * worlds, worlds)
+    replay = ring.init(rows * worlds, worlds)
     for t in range(steps):
         obs = np.tile((t + steps * np.arange(worlds))[:, None], (1, 376)).astype(np.float32)
         row = (np.float32(x[t]) for x in (reward, discount))
         replay = add(replay, obs, np.zeros((worlds, 17), np.float32), *row, valid[t])
     draws = jax.jit(ring.sample, static_argnums=(2, 3, 4))(replay, jax.random.key(0), 600, n, gamma)
-    spans = set()
+    spans, seen = set(), set()
     for i in range(600):
         world, t = divmod(int(draws.obs[i, 0]), steps)
         total, factor, span = reward[t, world], discount[t, world], 1
@@ -155,9 +156,10 @@ def test_n_step_draws_are_the_sums_that_a_list_gives():
             factor = gamma**span * discount[t + span, world]
             span += 1
         spans.add(span)
+        seen.add(t)
         assert draws.valid[i] == valid[t, world]
         if valid[t, world]:
             np.testing.assert_allclose(draws.reward[i], total, rtol=1e-5, atol=1e-5)
             np.testing.assert_allclose(draws.discount[i], factor, rtol=1e-5)
             assert int(draws.next_obs[i, 0]) == t + span + steps * world
-    assert spans == {1, 2, 3, 4}
+    assert spans == {1, 2, 3, 4} and seen == set(range(steps - rows, steps - 1))

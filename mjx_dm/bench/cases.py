@@ -5,7 +5,6 @@ again and again and memory is what it is in training.
 """
 
 import dataclasses
-import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,7 @@ from mjx_dm import envs, humanoid, products, training
 from mjx_dm import replay as ring
 from mjx_dm.config import Config
 from mjx_dm.engines import make_engine
-from mjx_dm.learner import make_learner
+from mjx_dm.learner import METRICS, make_learner
 from mjx_dm.learner_state import as_vectors
 from mjx_dm.replay import Replay
 from mjx_dm.training import TrainState
@@ -26,6 +25,8 @@ from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
 # A step of the replay is so short that a launch of few of them would time the launch itself.
 REPLAY_STEPS = 10
+# What training makes of every step and not once a launch.
+_OF_EVERY_STEP = (*METRICS, "quarantined", "engine_failed")
 
 
 @dataclasses.dataclass(eq=False)
@@ -82,10 +83,11 @@ def physics_case(config: Config) -> Case:
 
 
 def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
-    """rollout and whole: the training program itself, before learning begins and while it learns.
+    """rollout and whole: the training program, before learning begins and while it learns.
 
     Both run the same compiled program. The replay is full from the start, so that samples come from
-    all of it.
+    all of it. The diagnostics are left out: training makes them once a launch of 50 or 100 steps,
+    and would seem slower than it is if the few steps of a launch here had to pay for them.
     """
     engine = make_engine(config.engine, config.physics, config.num_envs)
     env = envs.HumanoidEnv(engine, config.num_envs, max_episode_steps=config.max_episode_steps)
@@ -98,13 +100,20 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
         )
 
     chunk = training.make_chunk(config, env)
+
+    def program(carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
+        state, metrics = chunk(carry[0])
+        # Carried on, or the compiler would leave out what makes them, as it does the diagnostics.
+        return state, jnp.stack([metrics[name] for name in _OF_EVERY_STEP])
+
     begin = jax.jit(start)
     work = config.num_envs * config.chunk_iterations
     cases: list[Case] = []
     for part, learn_from in (("rollout", 2**30), ("whole", 0)):
         if part not in parts:
             continue
-        state = begin(jax.random.key(0), jnp.asarray(learn_from, jnp.int32))
+        begun = begin(jax.random.key(0), jnp.asarray(learn_from, jnp.int32))
+        state = (begun, jnp.zeros(len(_OF_EVERY_STEP)))
         settings = _where(config)
         if part == "whole":
             settings |= _batch(config) | {"updates_per_step": config.updates_per_step}
@@ -112,8 +121,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
             cases.append(dataclasses.replace(cases[0], part=part, settings=settings, state=state))
             cases[-1].rates, cases[-1].shares = [], {}
         else:
-            only_state = functools.partial(_first, chunk)
-            cases.append(_compile(part, settings, "env steps/s", work, only_state, state, config))
+            cases.append(_compile(part, settings, "env steps/s", work, program, state, config))
     return cases
 
 
@@ -141,7 +149,11 @@ def sample_case(config: Config) -> Case:
     """One draw at a time from a full ring; as in training, all batches of a step are one draw."""
     draw = config.updates_per_step * config.learner.batch_size
     length = REPLAY_STEPS * config.chunk_iterations
-    num_steps, gamma = config.learner.num_steps, config.learner.discount
+    learner = config.learner
+
+    def drawn(replay: Replay, key: Array) -> Transition:
+        steps, gamma = learner.num_steps, learner.discount
+        return ring.sample(replay, key, draw, steps, gamma, recency=learner.recency)
 
     def program(carry: tuple[Replay, Array, Transition]) -> tuple[Replay, Array, Transition]:
         def step(
@@ -150,12 +162,12 @@ def sample_case(config: Config) -> Case:
             replay, key, _last = carry
             key, sample_key = jax.random.split(key)
             # Carried on, or the draws that nobody reads would not be made.
-            return (replay, key, ring.sample(replay, sample_key, draw, num_steps, gamma)), None
+            return (replay, key, drawn(replay, sample_key)), None
 
         return jax.lax.scan(step, carry, length=length)[0]
 
     replay, key = _new_ring(config), jax.random.key(0)
-    first = jax.jit(lambda r, k: ring.sample(r, k, draw, num_steps, gamma))(replay, key)
+    first = jax.jit(drawn)(replay, key)
     settings = {"num_envs": config.num_envs} | _batch(config)
     settings |= {"updates_per_step": config.updates_per_step}
     work, state = draw * length, (replay, key, first)
@@ -178,22 +190,24 @@ def update_case(config: Config) -> Case:
         valid=jnp.ones(size, jnp.bool_),
     )
 
-    def program(carry: tuple[Any, Transition, Array]) -> tuple[Any, Transition, Array]:
-        state, batch, key = carry
+    def program(carry: tuple[Any, Transition, Array, Array]) -> tuple[Any, ...]:
+        state, batch, key, _last = carry
         key, update_key = jax.random.split(key)
 
         batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (updates, *x.shape)), batch)
 
         vectors, as_trees = as_vectors(state)
 
-        def step(vectors: Any, keys: Array) -> tuple[Any, None]:
-            return learner.updates(vectors, as_trees, batches, keys)[0], None
+        def step(vectors: Any, keys: Array) -> tuple[Any, Array]:
+            vectors, metrics = learner.updates(vectors, as_trees, batches, keys)
+            return vectors, jnp.stack([metrics[name] for name in METRICS])
 
         with jax.default_matmul_precision(config.matmul_precision):
             keys = jax.random.split(update_key, (rounds, updates))
-            return as_trees(jax.lax.scan(step, vectors, keys)[0]), batch, key
+            vectors, rows = jax.lax.scan(step, vectors, keys)
+        return as_trees(vectors), batch, key, jnp.mean(rows, 0)
 
-    state = (jax.jit(learner.init)(init_key), batch, run_key)
+    state = (jax.jit(learner.init)(init_key), batch, run_key, jnp.zeros(len(METRICS)))
     work = rounds * updates
     return _compile("update", _batch(config), "updates/s", work, program, state, config)
 
@@ -218,10 +232,6 @@ def _new_ring(config: Config) -> Replay:
         return full_ring(ring.init(config.replay_size, config.num_envs, dtype), obs)
 
     return jax.jit(full)(obs)
-
-
-def _first(chunk: Callable[[Any], tuple[Any, Any]], state: Any) -> Any:
-    return chunk(state)[0]
 
 
 def _where(config: Config) -> dict[str, Any]:

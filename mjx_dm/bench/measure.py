@@ -179,8 +179,18 @@ def _guarded(name: str, call: Callable[[], Any], failures: list[Failure]) -> Any
     try:
         return call()
     except (RuntimeError, ValueError, NotImplementedError, MemoryError) as error:
-        failures.append(Failure(name, (str(error).splitlines() or [type(error).__name__])[0]))
+        # What Python raises while the C engine steps comes back as text in XLA's RuntimeError.
+        if "KeyboardInterrupt" in str(error):
+            raise KeyboardInterrupt from error
+        failures.append(Failure(name, _in_one_line(error)))
         return None
+
+
+def _in_one_line(error: Exception) -> str:
+    """Its first line, or in place of a traceback the last, where the cause stands."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    before, traceback, _ = lines[0].partition("Traceback")
+    return before + lines[-1] if traceback else lines[0]
 
 
 def _one(name: str, config: Any) -> Callable[[], list[Case]]:

@@ -31,7 +31,8 @@ class Options:
     replay_size: int | None = None
     """Transitions that each replay holds, 1.6 kB each; the preset's if left out."""
     steps: int = 20
-    """Steps of all worlds, or updates, in one launch."""
+    """Steps of all worlds, or updates, in one launch. The diagnostics that training makes once a
+    launch are left out."""
     seconds: float = 0.5
     """Least time that a case runs in a round: its program is launched until it has passed."""
     rounds: int = 9
