@@ -63,8 +63,15 @@ class Options:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit status: 0 done, 1 no score, 2 bad input."""
-    options = tyro.cli(Options, args=arguments, prog="eval_render.py")
+    """Run the command; returns its exit status: 0 done, 1 no score or none written, 2 bad input,
+    130 interrupted."""
+    try:
+        return _run(tyro.cli(Options, args=arguments, prog="eval_render.py"))
+    except KeyboardInterrupt:
+        return _complain("interrupted before all was done.", 130)
+
+
+def _run(options: Options) -> int:
     if problem := options.problem():
         return _complain(problem, 2)
     try:
@@ -101,8 +108,14 @@ def main(arguments: list[str] | None = None) -> int:
         "env_steps": int(policy.env_steps),
         "action_rule": policy.action_rule,
     }
-    write_json(options.score_dir / "eval.json", report)
-    _print_table(report, options.score_dir / "eval.json")
+    _print_table(report)
+    path = options.score_dir / "eval.json"
+    try:
+        write_json(path, report)
+    except OSError as error:
+        return _complain(f"{path} cannot be written: {error.strerror}.", 1)
+    # Not through rich: a long path must stay on one line.
+    print(f"Scores: {path}")
     if options.video:
         median = evaluation.median_episode
         name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
@@ -124,7 +137,7 @@ def _film(qpos: list[Any], path: Path) -> None:
         print(f"It was drawn without OpenGL. {render.gl_advice()}")
 
 
-def _print_table(report: dict[str, Any], path: Path) -> None:
+def _print_table(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -142,8 +155,6 @@ def _print_table(report: dict[str, Any], path: Path) -> None:
         f"return {report['mean']:.1f} ± {report['std']:.1f} (median {report['median']:.1f}) over "
         f"{report['episodes']} episodes, action rule: {report['action_rule']}"
     )
-    # Not through rich: a long path must stay on one line.
-    print(f"Scores: {path}")
 
 
 def _complain(sentence: str, status: int) -> int:

@@ -13,7 +13,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
 from mjx_dm import humanoid
-from mjx_dm.engines import Engine, choose_engine, make_engine
+from mjx_dm.engines import Engine, check, choose_engine, make_engine
 from mjx_dm.envs import MAX_SPEED
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, PhysicsState
 
@@ -36,6 +36,7 @@ class HumanoidV4(Env):
     """
 
     def __init__(self, engine: str = "auto", physics: str = "v4"):
+        check(engine, physics)
         self._engine_name, _ = choose_engine(engine)
         self._physics = physics
         self._engine = functools.cache(self._make_engine)

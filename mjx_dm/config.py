@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,9 +26,8 @@ ACTIVATIONS = ("relu", "silu")
 
 # What does not change the state's shapes or what the weights mean.
 MAY_CHANGE_ON_RESUME = {
-    "preset", "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes",
-    "keep_checkpoints", "save_replay", "eval_every", "eval_episodes", "matmul_precision",
-    "max_episode_steps",
+    "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes", "keep_checkpoints",
+    "save_replay", "eval_every", "eval_episodes", "matmul_precision", "max_episode_steps",
 }  # fmt: skip
 
 
@@ -197,8 +197,38 @@ def load(path: Path) -> Config:
     """Reads the `config.json` of a run. Raises ConfigError if it cannot be read."""
     try:
         raw = json.loads(path.read_text())
-        raw["learner"]["actor_widths"] = tuple(raw["learner"]["actor_widths"])
-        raw["learner"]["critic_widths"] = tuple(raw["learner"]["critic_widths"])
-        return Config(**{**raw, "learner": LearnerConfig(**raw["learner"])})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        learner = LearnerConfig(**_from_json(LearnerConfig, raw.pop("learner")))
+        return Config(**_from_json(Config, raw), learner=learner)
+    except (OSError, ValueError, OverflowError) as error:
         raise ConfigError(f"{path} is not the config.json of a run: {error}.") from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f'{path} is not the config.json of a run: it must hold settings and, as "learner", '
+            "those of the learner."
+        ) from error
+
+
+# How JSON holds a setting of each type: in words, the types it has there, and the way back.
+_IN_JSON: dict[Any, tuple[str, set[type], Callable[[Any], Any]]] = {
+    bool: ("true or false", {bool}, bool),
+    int: ("a whole number", {int}, int),
+    float: ("a number", {int, float}, float),
+    float | None: ("a number or null", {int, float, type(None)}, float),
+    str: ("a string", {str}, str),
+    tuple[int, ...]: ("a list of whole numbers", {list}, tuple),
+}
+
+
+def _from_json(holder: type, raw: dict[str, Any]) -> dict[str, Any]:
+    """`raw` as settings of `holder`; raises ValueError where one is unknown or of another type."""
+    types = {field.name: field.type for field in dataclasses.fields(holder)}
+    settings = {}
+    for name, value in raw.items():
+        if name not in types:
+            raise ValueError(f'"{name}" is not a setting')
+        words, allowed, convert = _IN_JSON[types[name]]
+        listed = value if isinstance(value, list) else ()
+        if type(value) not in allowed or any(type(number) is not int for number in listed):
+            raise ValueError(f'"{name}" is {json.dumps(value)} and must be {words}')
+        settings[name] = None if value is None else convert(value)
+    return settings

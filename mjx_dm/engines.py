@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from mjx_dm import humanoid
-from mjx_dm.config import ConfigError
+from mjx_dm.config import ENGINES, PHYSICS, ConfigError
 from mjx_dm.mjx_engine import MjxEngine
 from mjx_dm.mujoco_engine import MujocoEngine
 from mjx_dm.types import PhysicsState
@@ -38,6 +38,13 @@ class Engine(Protocol):
         contacts or met a state that is not finite.
         """
         ...
+
+
+def check(engine: str, physics: str) -> None:
+    """Raises ValueError with one sentence where either is unknown."""
+    for name, value, choices in (("engine", engine, ENGINES), ("physics", physics, PHYSICS)):
+        if value not in choices:
+            raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}.")
 
 
 def make_engine(name: str, physics: str, num_envs: int) -> Engine:

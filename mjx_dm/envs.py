@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mjx_dm import humanoid
-from mjx_dm.engines import Engine, choose_engine, make_engine
+from mjx_dm.engines import Engine, check, choose_engine, make_engine
 from mjx_dm.types import PhysicsState
 
 # rad/s or m/s; a humanoid that falls or is flung stays well under 100.
@@ -66,8 +66,13 @@ def make_env(
     """A batch of Humanoid-v4 worlds.
 
     engine: mujoco, mjx, warp or auto. physics: v4 (Gymnasium's) or fast. `seed` is folded into
-    every key given to `reset`. max_episode_steps: the time limit.
+    every key given to `reset`. max_episode_steps: the time limit. Raises ValueError with one
+    sentence where one of them cannot be.
     """
+    check(engine, physics)
+    for argument, value in (("num_envs", num_envs), ("max_episode_steps", max_episode_steps)):
+        if value < 1:
+            raise ValueError(f"{argument} must be at least 1, got {value}.")
     name, _ = choose_engine(engine)
     return HumanoidEnv(make_engine(name, physics, num_envs), num_envs, seed, max_episode_steps)
 

@@ -7,7 +7,13 @@ from typing import Any
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Replaces `path` at once, so that whoever reads it finds a whole file."""
+    """Replaces `path` at once, so that whoever reads it finds a whole file.
+
+    Raises OSError where it cannot; nothing of the new file is left then.
+    """
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(json.dumps(value, indent=1) + "\n")
-    os.replace(unfinished, path)
+    try:
+        unfinished.write_text(json.dumps(value, indent=1) + "\n")
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)

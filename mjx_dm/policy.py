@@ -16,8 +16,9 @@ from mjx_dm.config import Config, ConfigError, LearnerConfig
 from mjx_dm.files import write_json
 from mjx_dm.gmm import GMM
 from mjx_dm.humanoid import ACTION_LIMIT
-from mjx_dm.learner import Params, to_env_action
+from mjx_dm.learner import Params, make_learner, to_env_action
 from mjx_dm.networks import Normalizer
+from mjx_dm.validation import validate
 
 
 class Policy(NamedTuple):
@@ -32,13 +33,10 @@ class Policy(NamedTuple):
 def load_policy(run_dir: Path, rule: str = "mean") -> Policy:
     """The policy of the newest intact checkpoint in `run_dir`; `rule` is of config.ACTION_RULES.
 
-    Raises CheckpointError with one sentence if the run has none, its settings are unreadable, or
-    the rule asks a critic that was not kept.
+    Raises CheckpointError with one sentence if the run has none, its settings are unreadable or not
+    those of its networks, or the rule asks a critic that was not kept.
     """
-    try:
-        settings = config.load(run_dir / "config.json")
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
+    settings = _settings(run_dir / "config.json")
     step, arrays = checkpoint.restore_arrays(run_dir / "checkpoints")
     learner, normalizer = arrays["learner"], Normalizer(**arrays["normalizer"])
     if rule in action_rules.NEEDS_CRITIC and "critic" not in learner:
@@ -46,10 +44,29 @@ def load_policy(run_dir: Path, rule: str = "mean") -> Policy:
             f"--action-rule {rule} asks the critic, and {run_dir} holds the policy alone: use "
             "mean, sample or heaviest there."
         )
+    described = jax.eval_shape(make_learner(settings.learner).init, jax.random.key(0))
+    for name in {"average_actor", "critic"} & learner.keys():
+        shapes = jax.tree.map(np.shape, (getattr(described, name), learner[name]))
+        if shapes[0] != shapes[1]:
+            raise CheckpointError(
+                f"The networks in {run_dir / 'checkpoints'} are not those of "
+                f"{run_dir / 'config.json'}: put back the settings that they were trained with."
+            )
     act = make_act(
         settings.learner, learner["average_actor"], normalizer, rule, learner.get("critic")
     )
     return Policy(act, step, f"{step:012d}", f"{config.ACTION_RULES[rule]}, clipped")
+
+
+def _settings(path: Path) -> Config:
+    try:
+        settings = config.load(path)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    try:
+        return validate(settings)
+    except ConfigError as error:
+        raise CheckpointError(f"{path} holds what cannot run: {error}") from error
 
 
 def keep_policy(

@@ -1,6 +1,7 @@
 """What settings can run. Imports no JAX, so that a wrong argument is told at once."""
 
 import dataclasses
+import math
 from typing import Any
 
 from mjx_dm.config import (
@@ -14,6 +15,7 @@ from mjx_dm.config import (
     PROPOSALS,
     Config,
     ConfigError,
+    LearnerConfig,
 )
 from mjx_dm.presets import PRESETS
 
@@ -26,9 +28,11 @@ _POSITIVE = {
     "critic_widths",
 }  # fmt: skip
 _NOT_NEGATIVE = {
-    "seed", "eval_every", "alpha", "log_std_bonus", "random_steps", "weight_decay",
-    "weight_entropy",
+    "eval_every", "alpha", "log_std_bonus", "random_steps", "weight_decay", "weight_entropy",
 }  # fmt: skip
+_MAY_BE_INFINITE = {"minutes", "checkpoint_minutes", "max_grad_norm"}
+# The device counts in int32; these only the host counts, and the seed is a uint32.
+_MAY_EXCEED_INT32 = {"env_steps", "eval_every", "replay_size", "seed"}
 
 
 def validate(config: Config) -> Config:
@@ -56,6 +60,11 @@ def validate(config: Config) -> Config:
         raise ConfigError(
             f"--replay-size {c.replay_size} holds fewer than two steps of {c.num_envs} worlds; "
             f"give at least {2 * c.num_envs}."
+        )
+    if rows >= 2**31:
+        raise ConfigError(
+            f"--replay-size {c.replay_size} holds {rows} steps of {c.num_envs} worlds; give less "
+            f"than {2**31 * c.num_envs}."
         )
     if learner.batch_size > rows * c.num_envs:
         raise ConfigError(
@@ -97,7 +106,30 @@ def validate(config: Config) -> Config:
         raise ConfigError("--normalize-reward fits returns below --value-max: give more than 0.")
     if learner.log_std_min >= learner.log_std_max or learner.value_min >= learner.value_max:
         raise ConfigError("--log-std-min and --value-min must lie below their -max.")
+    _check_targets(learner)
     return config
+
+
+def _check_targets(learner: LearnerConfig) -> None:
+    """Towards what they never reach T and alpha would move until the weights are not finite."""
+    m, moves_temperature = learner.num_proposals, learner.proposal != "moved"
+    ess, kl, std = learner.ess_target, learner.kl_target, learner.std_target
+    if moves_temperature and ess is not None and ess * m <= 1:
+        raise ConfigError(
+            f"--ess-target {ess} is out of reach: with --num-proposals {m} ESS / M is at least "
+            f"{1 / m:g}; raise one of the two, or give None."
+        )
+    if moves_temperature and kl is not None and kl >= math.log(m):
+        raise ConfigError(
+            f"--kl-target {kl} is out of reach: with --num-proposals {m} the KL of the weights is "
+            f"at most {math.log(m):.4g} nats; lower it, raise --num-proposals, or give None."
+        )
+    low, high = learner.log_std_min, learner.log_std_max
+    if learner.alpha > 0 and std is not None and not low < math.log(std) < high:
+        raise ConfigError(
+            f"--std-target {std} is out of reach: its logarithm, {math.log(std):.3g}, must lie "
+            f"between --log-std-min {low} and --log-std-max {high}."
+        )
 
 
 def _check_range(name: str, value: Any) -> None:
@@ -106,6 +138,13 @@ def _check_range(name: str, value: Any) -> None:
     flag = f"--{name.replace('_', '-')}"
     values = value if isinstance(value, tuple) else (value,)
     shown = " ".join(str(v) for v in values)
+    may_be_infinite = name in _MAY_BE_INFINITE and value == math.inf
+    if isinstance(value, float) and not math.isfinite(value) and not may_be_infinite:
+        raise ConfigError(f"{flag} {shown} must be a finite number.")
+    if isinstance(value, int) and value >= 2**31 and name not in _MAY_EXCEED_INT32:
+        raise ConfigError(f"{flag} {shown} must be less than 2^31.")
+    if name == "seed" and not 0 <= value < 2**32:
+        raise ConfigError(f"{flag} {shown} must be at least 0 and less than 2^32.")
     if name in _POSITIVE and (not values or not all(v > 0 for v in values)):
         raise ConfigError(f"{flag} {shown} must be greater than 0.")
     if name in _NOT_NEGATIVE and not value >= 0:

@@ -45,16 +45,15 @@ class HumanoidVectorEnv(VectorEnv):
         physics: str = "v4",
         max_episode_steps: int = humanoid.EPISODE_STEPS,
     ):
+        self._env = make_env(
+            num_envs, engine=engine, physics=physics, max_episode_steps=max_episode_steps
+        )
         self.num_envs = num_envs
         self.single_observation_space = Box(-np.inf, np.inf, (OBS_SIZE,), np.float64)
         limit = humanoid.ACTION_LIMIT
         self.single_action_space = Box(-limit, limit, (ACTION_SIZE,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-
-        self._env = make_env(
-            num_envs, engine=engine, physics=physics, max_episode_steps=max_episode_steps
-        )
         self._reset = jax.jit(self._env.reset)
         self._step = jax.jit(self._step_worlds)
         self._state: EnvState | None = None

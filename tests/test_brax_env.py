@@ -33,6 +33,12 @@ def test_brax_finds_it_by_name():
     assert (env.observation_size, env.action_size, env.backend) == (376, 17, "mjx")
 
 
+@pytest.mark.parametrize("argument", ["engine", "physics"])
+def test_an_unknown_engine_or_physics_is_named_at_once(argument):
+    with pytest.raises(ValueError, match=f"{argument} 'foo' is unknown; choose from"):
+        brax_envs.get_environment("humanoid_v4_mjx", **{argument: "foo"})
+
+
 def test_mapped_worlds_step_as_the_batch_does(env):
     state = jax.jit(jax.vmap(env.reset))(_keys(NUM_ENVS))
     batch = make_env(NUM_ENVS, engine="mujoco")

@@ -2,11 +2,13 @@
 
 import json
 import warnings
+from pathlib import Path
 
 import gymnasium
 import numpy as np
 import pytest
 
+from mjx_dm.checkpoint import CheckpointError
 from mjx_dm.evaluate import (
     ACT_ROWS,
     ACTION_SIZE,
@@ -16,6 +18,7 @@ from mjx_dm.evaluate import (
     evaluate,
     random_policy,
 )
+from mjx_dm.policy import load_policy
 
 
 def still(obs: np.ndarray) -> np.ndarray:
@@ -162,6 +165,28 @@ def test_report_holds_every_episode_and_plain_json() -> None:
 def test_median_episode_is_one_that_was_played() -> None:
     assert Evaluation((3.0, 9.0, 5.0), (1, 1, 1), 0).median_episode == 2
     assert Evaluation((3.0, 9.0, 5.0, 4.0), (1,) * 4, 0).median_episode == 3
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("num_components", 3, "are not those of"),
+        ("layer_norm", False, "are not those of"),
+        ("activation", "foo", "holds what cannot run: --activation foo is unknown"),
+        ("discount", "x", '"discount" is "x" and must be a number'),
+    ],
+)
+def test_policy_of_other_settings_than_it_was_trained_with_is_refused(
+    setting, value, sentence, tmp_path
+) -> None:
+    kept = Path(__file__).parent.parent / "benchmarks" / "policies" / "humanoid_cpu"
+    (tmp_path / "checkpoints").symlink_to(kept / "checkpoints")
+    raw = json.loads((kept / "config.json").read_text())
+    raw["learner"][setting] = value
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(CheckpointError) as refusal:
+        load_policy(tmp_path)
+    assert f"{tmp_path}/config.json" in str(refusal.value) and sentence in str(refusal.value)
 
 
 def gymnasium_start() -> np.ndarray:

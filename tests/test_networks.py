@@ -53,6 +53,16 @@ def test_normalizer_holds_the_mean_and_variance_of_all_it_saw():
     np.testing.assert_allclose(state.var, var, rtol=1e-3)
 
 
+def test_a_normalizer_that_has_seen_ten_million_follows_what_it_sees():
+    state = networks.Normalizer(jnp.asarray(1e7), jnp.zeros(1), jnp.zeros(1))
+    ones, left = jnp.ones((1_000_000, 1)), (10 / 11) ** 20
+    for _ in range(20):
+        state = networks.update_normalizer(state, ones)
+    np.testing.assert_allclose(state.mean, 1 - left, rtol=1e-4)
+    # The variance of the share `left` of 0 among ones.
+    np.testing.assert_allclose(state.var, left * (1 - left), rtol=1e-3)
+
+
 def test_normalized_observations_have_mean_0_and_variance_1():
     (data,) = batches(1, 2000)
     out = np.asarray(networks.normalize(taken_in([data]), jnp.asarray(data)))

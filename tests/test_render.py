@@ -159,6 +159,26 @@ def test_eval_render_out_receives_everything(run_dir, tmp_path) -> None:
     assert [path.name for path in run_dir.iterdir()] == ["checkpoints"]
 
 
+def test_eval_render_shows_the_scores_that_it_cannot_write(run_dir, capsys) -> None:
+    (run_dir / "eval" / "eval.json").mkdir(parents=True)
+    assert eval_render.main([str(run_dir), "--episodes", "1"]) == 1
+    said = capsys.readouterr()
+    assert "over 1 episodes" in said.out and "Scores:" not in said.out
+    assert "eval.json cannot be written: Is a directory." in said.err
+    assert said.err.count("\n") == 1
+    assert [path.name for path in (run_dir / "eval").iterdir()] == ["eval.json"]
+
+
+def test_eval_render_ends_on_an_interrupt_in_one_sentence(run_dir, capsys, monkeypatch) -> None:
+    def interrupted(obs: np.ndarray) -> np.ndarray:
+        raise KeyboardInterrupt
+
+    policy = SimpleNamespace(act=interrupted)
+    monkeypatch.setattr(sys.modules["mjx_dm.policy"], "load_policy", lambda path, rule: policy)
+    assert eval_render.main([str(run_dir), "--episodes", "1"]) == 130
+    assert capsys.readouterr().err == "eval_render.py: interrupted before all was done.\n"
+
+
 def test_eval_render_gives_no_score_for_a_broken_policy(run_dir, capsys, monkeypatch) -> None:
     fake = sys.modules["mjx_dm.policy"]
     broken = SimpleNamespace(act=lambda obs: np.full((len(obs), 17), np.nan))

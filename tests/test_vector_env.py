@@ -1,5 +1,6 @@
 """The batch as a Gymnasium vector environment, against Gymnasium's own Humanoid-v4."""
 
+import functools
 import warnings
 
 import gymnasium
@@ -12,6 +13,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import mjx_dm.vector_env  # noqa: F401 - registers mjx_dm/Humanoid-v4
+from mjx_dm.envs import make_env
 from mjx_dm.vector_env import HumanoidVectorEnv
 
 NUM_ENVS = 4
@@ -204,6 +206,22 @@ def test_steps_are_calls_of_one_program(envs):
         envs.step(np.zeros((NUM_ENVS, 17), np.float64))
         envs.step(np.zeros((NUM_ENVS, 17), np.float32))
     assert envs._step._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"engine": "foo"}, "engine 'foo' is unknown; choose from auto, mujoco, mjx, warp."),
+        ({"physics": "foo"}, "physics 'foo' is unknown; choose from v4, fast."),
+        ({"num_envs": 0}, "num_envs must be at least 1, got 0."),
+        ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0."),
+    ],
+)
+def test_what_cannot_be_made_is_told_in_a_sentence(wrong, sentence):
+    for make in (functools.partial(gymnasium.make_vec, "mjx_dm/Humanoid-v4"), make_env):
+        with pytest.raises(ValueError) as refusal:
+            make(**{"num_envs": 2} | wrong)
+        assert str(refusal.value) == sentence
 
 
 def test_misuse_is_answered_in_a_sentence():
