@@ -35,8 +35,9 @@ demo: $(STAMP)
 	$(BIN)/python train.py --preset cpu --minutes $(MINUTES) --no-save-replay --run-dir '$(RUN)'
 	$(BIN)/python eval_render.py '$(RUN)/best' --episodes $(EPISODES)
 
+# Each worker takes some 3 GB, and those on a GPU would want it all: not in pyproject.toml.
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 # The last -m wins over the one in pyproject.toml.
 test-slow: $(STAMP)

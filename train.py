@@ -22,7 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         return _complain(error, 2)
 
-    # Before JAX is imported: a second run of the same program starts without compiling.
+    # Before JAX is imported: a second run of a program then starts without compiling, but for the C
+    # engine's, since JAX keeps no program that calls back to Python.
     cache = os.path.join(os.path.expanduser("~"), ".cache", "mjx_dm", "jax")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
     try:
