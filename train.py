@@ -34,7 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain(error, 1)
     except (ConfigError, CheckpointError) as error:
         return _complain(error, 2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, RuntimeError) as error:
+        # What Python raises while the C engine steps comes back as text in XLA's error.
+        if isinstance(error, RuntimeError) and "KeyboardInterrupt" not in str(error):
+            raise
         return _complain(_about_interruption(config.directory), 130)
     return 0
 

@@ -97,6 +97,10 @@ class Scored(BaseCallback):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
+    if not options.out.parent.is_dir():
+        folder = options.out.parent
+        print(f"baselines.py: --out: there is no folder {folder}.", file=sys.stderr)
+        return 2
     algorithm = {"sac": sbx.SAC, "crossq": sbx.CrossQ}[options.algorithm]
     env = gymnasium.make(ENV_ID)
     saved, replay = options.out.with_suffix(".zip"), options.out.with_suffix(".pkl")

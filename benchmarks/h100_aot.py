@@ -73,6 +73,10 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
+    if not options.out.parent.is_dir():
+        folder = options.out.parent
+        print(f"h100_aot.py: --out: there is no folder {folder}.", file=sys.stderr)
+        return 2
     # The programs ask where they will run.
     jax.default_backend = lambda: "gpu"
     config = dataclasses.replace(

@@ -48,6 +48,10 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     options = tyro.cli(Options, args=arguments)
+    if not options.out.parent.is_dir():
+        folder = options.out.parent
+        print(f"update_speed.py: --out: there is no folder {folder}.", file=sys.stderr)
+        return 2
     contenders = {
         OURS: _ours(options.updates, "default"),
         "mjx_dm, bfloat16": _ours(options.updates, "bfloat16"),

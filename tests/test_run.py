@@ -90,11 +90,13 @@ def test_a_run_is_resumed_where_it_ended(finished, tmp_path, capsys):
     assert json.loads((run_dir / "config.json").read_text()) == kept
 
 
-def interrupt(*_):
-    raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), RuntimeError("INTERNAL: calling back: KeyboardInterrupt:")]
+)
+def test_an_interrupted_run_says_what_is_saved(finished, tmp_path, monkeypatch, capsys, error):
+    def interrupt(*_):
+        raise error
 
-
-def test_an_interrupted_run_says_what_is_saved(finished, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(runs, "train", interrupt)
     assert train.main([*SMOKE, "--run-dir", str(tmp_path / "new")]) == 130
     assert "before there was anything to save" in capsys.readouterr().err
