@@ -30,13 +30,15 @@ from mjx_dm.training import TrainState
 
 ROOT = Path(__file__).parent.parent
 SMOKE = ["--preset", "smoke"]
+# Rewards that are normalised depend on all that came before, also before a run was resumed.
+NORMALIZED = [*SMOKE, "--normalize-reward"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The directory of a smoke run that ended by itself."""
     directory = tmp_path_factory.mktemp("runs") / "smoke"
-    assert train.main([*SMOKE, "--run-dir", str(directory)]) == 0
+    assert train.main([*NORMALIZED, "--run-dir", str(directory)]) == 0
     return directory
 
 
@@ -204,14 +206,12 @@ def test_a_run_outlives_episodes_that_have_no_score_but_no_mistake(tmp_path, mon
 
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(finished, tmp_path):
     halves, whole, emptied = tmp_path / "halves", tmp_path / "whole", tmp_path / "emptied"
-    # Rewards that are normalised depend on all that came before.
-    start = [*SMOKE, "--normalize-reward"]
-    assert train.main([*start, "--run-dir", str(halves)]) == 0
-    shutil.copytree(halves, emptied, ignore=shutil.ignore_patterns("replay"))
+    shutil.copytree(finished, halves)
+    shutil.copytree(finished, emptied, ignore=shutil.ignore_patterns("replay"))
     for run_dir in (halves, emptied):
         arguments = ["--run-dir", str(run_dir), "--resume", "--env-steps", "1024"]
         assert train.main(arguments) == 0
-    assert train.main([*start, "--run-dir", str(whole), "--env-steps", "1024"]) == 0
+    assert train.main([*NORMALIZED, "--run-dir", str(whole), "--env-steps", "1024"]) == 0
     learners = [restore_arrays(x / "checkpoints")[1]["learner"] for x in (halves, whole, emptied)]
     jax.tree.map(np.testing.assert_array_equal, learners[0], learners[1])
     # Without its replay a run first refills it, for 8 of the 64 iterations.
