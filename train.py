@@ -11,6 +11,7 @@ from mjx_dm import config as configs
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.manifest import CheckpointError, SaveError, complete
 from mjx_dm.presets import preset_in
+from mjx_dm.signals import is_interrupt
 from mjx_dm.validation import validate
 
 
@@ -35,8 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, CheckpointError) as error:
         return _complain(error, 2)
     except (KeyboardInterrupt, RuntimeError) as error:
-        # What Python raises while the C engine steps comes back as text in XLA's error.
-        if isinstance(error, RuntimeError) and "KeyboardInterrupt" not in str(error):
+        if not is_interrupt(error):
             raise
         return _complain(_about_interruption(config.directory), 130)
     return 0

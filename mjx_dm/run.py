@@ -2,11 +2,8 @@
 
 import dataclasses
 import math
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +21,7 @@ from mjx_dm.metrics import METRICS, MetricsWriter, read_metrics
 from mjx_dm.progress import Progress
 from mjx_dm.replay import Replay
 from mjx_dm.scoring import Scores
+from mjx_dm.signals import stop_on_signal
 from mjx_dm.training import TrainState
 
 
@@ -55,6 +53,7 @@ class _Run:
         self.directory = config.directory
         self.train_seconds = 0.0
         self.last_saved = -1
+        self.has_replay = False
         self.told_of_quarantine = False
 
     def go(self) -> Path:
@@ -87,7 +86,7 @@ class _Run:
             resumed_at = _env_steps(c, state) if c.resume else False
             with (
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
-                _stop_on_signal(say) as stop,
+                stop_on_signal(say) as stop,
             ):
                 self.scores = Scores(c, self.writer, say)
                 self._loop(chunk, state, stop)
@@ -277,29 +276,3 @@ def _finite(tree: Any) -> jax.Array:
 
 def _all_finite(learner: Any) -> bool:
     return bool(_finite((learner.actor, learner.critic)))
-
-
-@contextmanager
-def _stop_on_signal(say: Callable[[str], None]) -> Iterator[threading.Event]:
-    """The first SIGINT or SIGTERM sets the event, and says so; a second one acts as usual."""
-    stop = threading.Event()
-    previous: dict[int, Any] = {}
-
-    def handle(number: int, _: Any) -> None:
-        stop.set()
-        signal.signal(number, previous[number])
-        say(
-            "Stopping: what is being simulated or scored ends, and the run is saved; a second "
-            "signal ends it at once."
-        )
-
-    for chosen in (signal.SIGINT, signal.SIGTERM):
-        previous[chosen] = signal.signal(chosen, handle)
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-__all__ = ["CheckpointError", "train"]

@@ -33,6 +33,8 @@ from mjx_dm.types import Transition
 REALISED_STEPS = 500
 # Folded into the run's key; a small number would give a key that the next iteration splits off.
 DIAGNOSIS = 2**31
+# The metrics of a step, in one row: that costs one kernel, a dict of scalars one for each.
+OF_EVERY_STEP = (*METRICS, "quarantined", "engine_failed")
 
 
 class TrainState(NamedTuple):
@@ -89,9 +91,6 @@ def make_chunk(
     the engine said so itself.
     """
     learner = make_learner(config.learner)
-
-    # One row a step costs one kernel, a dict of scalars one for each.
-    row = (*METRICS, "quarantined", "engine_failed")
 
     def iterate(
         as_trees: AsTrees, state: TrainState, _: None
@@ -153,7 +152,7 @@ def make_chunk(
             length=config.chunk_iterations,
         )
         state = state._replace(learner=as_trees(state.learner))
-        metrics = dict(zip(row, rows.T, strict=True)) | _diagnose(config, before, state)
+        metrics = dict(zip(OF_EVERY_STEP, rows.T, strict=True)) | _diagnose(config, before, state)
         sums = {name: jnp.sum(metrics.pop(name)) for name in ("quarantined", "engine_failed")}
         env_state = state.env
         return state, jax.tree.map(jnp.nanmean, metrics) | {

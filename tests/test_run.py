@@ -26,6 +26,7 @@ from mjx_dm.metrics import read_metrics
 from mjx_dm.presets import PRESETS
 from mjx_dm.progress import Progress
 from mjx_dm.scoring import EVAL_SEED
+from mjx_dm.signals import stop_on_signal
 from mjx_dm.training import TrainState
 
 ROOT = Path(__file__).parent.parent
@@ -109,7 +110,7 @@ def test_an_interrupted_run_says_what_is_saved(finished, tmp_path, monkeypatch, 
 
 def test_a_signal_is_answered_at_once_and_the_second_acts_as_usual():
     said = []
-    with pytest.raises(KeyboardInterrupt), runs._stop_on_signal(said.append) as stop:
+    with pytest.raises(KeyboardInterrupt), stop_on_signal(said.append) as stop:
         signal.raise_signal(signal.SIGINT)
         assert stop.is_set() and len(said) == 1 and said[0].startswith("Stopping")
         signal.raise_signal(signal.SIGINT)

@@ -25,8 +25,6 @@ from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
 # A step of the replay is so short that a launch of few of them would time the launch itself.
 REPLAY_STEPS = 10
-# What training makes of every step and not once a launch.
-_OF_EVERY_STEP = (*METRICS, "quarantined", "engine_failed")
 
 
 @dataclasses.dataclass(eq=False)
@@ -104,7 +102,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
     def program(carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, metrics = chunk(carry[0])
         # Carried on, or the compiler would leave out what makes them, as it does the diagnostics.
-        return state, jnp.stack([metrics[name] for name in _OF_EVERY_STEP])
+        return state, jnp.stack([metrics[name] for name in training.OF_EVERY_STEP])
 
     begin = jax.jit(start)
     work = config.num_envs * config.chunk_iterations
@@ -113,7 +111,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
         if part not in parts:
             continue
         begun = begin(jax.random.key(0), jnp.asarray(learn_from, jnp.int32))
-        state = (begun, jnp.zeros(len(_OF_EVERY_STEP)))
+        state = (begun, jnp.zeros(len(training.OF_EVERY_STEP)))
         settings = _where(config)
         if part == "whole":
             settings |= _batch(config) | {"updates_per_step": config.updates_per_step}

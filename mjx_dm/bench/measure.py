@@ -12,6 +12,7 @@ from mjx_dm.bench.cases import Case
 from mjx_dm.bench.options import Options, batch_sizes, loop_config, with_batch
 from mjx_dm.engines import choose_engine
 from mjx_dm.presets import PRESETS
+from mjx_dm.signals import is_interrupt
 
 
 class Ask(NamedTuple):
@@ -179,8 +180,7 @@ def _guarded(name: str, call: Callable[[], Any], failures: list[Failure]) -> Any
     try:
         return call()
     except (RuntimeError, ValueError, NotImplementedError, MemoryError) as error:
-        # What Python raises while the C engine steps comes back as text in XLA's RuntimeError.
-        if "KeyboardInterrupt" in str(error):
+        if is_interrupt(error):
             raise KeyboardInterrupt from error
         failures.append(Failure(name, _in_one_line(error)))
         return None
