@@ -21,7 +21,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the longer checks"
 	@echo "make rehearse   run the GPU suite at toy size, on any machine"
-	@echo "make lint       check style, formatting and types"
+	@echo "make lint       check style, formatting, types and the direction of imports"
 	@echo "make clean      remove .venv and caches; runs stay"
 	@echo
 	@echo "PYTHON=python3.12        the interpreter for a new .venv, 3.11 or later"
@@ -53,6 +53,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy mjx_dm
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

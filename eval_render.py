@@ -82,13 +82,14 @@ def _run(options: Options) -> int:
     # One policy call per step is too little work for a GPU, which a training run may be using.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
-        from mjx_dm import evaluate, render
+        from mjx_dm.evaluation import evaluate
+        from mjx_dm.evaluation import films as render
     except Exception:
         if chosen := os.environ.get("MUJOCO_GL"):
             return _complain(f"MuJoCo cannot be imported with MUJOCO_GL={chosen}: unset it.", 2)
         raise
-    from mjx_dm.checkpoint import CheckpointError
-    from mjx_dm.policy import load_policy
+    from mjx_dm.checkpoints.policy import load_policy
+    from mjx_dm.checkpoints.saving import CheckpointError
 
     try:
         policy = load_policy(options.run_dir, options.action_rule)
@@ -124,7 +125,8 @@ def _run(options: Options) -> int:
 
 
 def _film(qpos: list[Any], path: Path) -> None:
-    from mjx_dm import mp4, render
+    from mjx_dm.evaluation import films as render
+    from mjx_dm.evaluation import mp4
 
     try:
         render.write_video(qpos, path)

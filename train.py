@@ -8,10 +8,10 @@ from pathlib import Path
 import tyro
 
 from mjx_dm import config as configs
+from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, complete
 from mjx_dm.config import Config, ConfigError
-from mjx_dm.manifest import CheckpointError, SaveError, complete
 from mjx_dm.presets import preset_in
-from mjx_dm.signals import is_interrupt
+from mjx_dm.runs.signals import is_interrupt
 from mjx_dm.validation import validate
 
 
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     cache = os.path.join(os.path.expanduser("~"), ".cache", "mjx_dm", "jax")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", cache)
     try:
-        from mjx_dm import run
+        from mjx_dm.runs import loop as run
 
         run.train(config)
     except (FloatingPointError, OSError, SaveError) as error:

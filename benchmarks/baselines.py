@@ -22,7 +22,7 @@ import sbx
 import tyro
 from stable_baselines3.common.callbacks import BaseCallback
 
-from mjx_dm.evaluate import ENV_ID, evaluate
+from mjx_dm.evaluation.evaluate import ENV_ID, evaluate
 from mjx_dm.files import write_json
 
 FIRST_SEED = 1000

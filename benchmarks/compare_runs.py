@@ -25,7 +25,7 @@ from scipy import stats
 
 from mjx_dm.config import Config, to_json
 from mjx_dm.files import write_json
-from mjx_dm.plotting import BLUE, STYLE, VERMILION
+from mjx_dm.runs.plots import BLUE, STYLE, VERMILION
 
 THRESHOLDS = (2000, 5000)
 # The run's own evaluations end on whole launches, up to this many steps late.

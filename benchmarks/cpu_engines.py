@@ -28,9 +28,9 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from mjx_dm import humanoid
-from mjx_dm.envs import HumanoidEnv
-from mjx_dm.mujoco_engine import MujocoEngine
+from mjx_dm.engines.mujoco import MujocoEngine
+from mjx_dm.envs.batch import HumanoidEnv
+from mjx_dm.tasks import humanoid
 
 SCAN_STEPS = 20
 

@@ -10,10 +10,11 @@ from typing import Annotated
 
 import tyro
 
-from mjx_dm import checkpoint, config
-from mjx_dm.checkpoint import CheckpointError
+from mjx_dm import config
+from mjx_dm.checkpoints import saving as checkpoint
+from mjx_dm.checkpoints.policy import keep_policy
+from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.config import ConfigError
-from mjx_dm.policy import keep_policy
 
 
 def main(

@@ -45,7 +45,7 @@ for stage in "${stages[@]}"; do
   case $stage in
     correctness)
       timeout 500 "$python" -m pytest -p no:cacheprovider -q -m gpu "${tests[@]}" \
-        tests/test_engines.py 2>&1 | tee "$out/correctness.txt" ;;
+        tests/engines/test_engines.py 2>&1 | tee "$out/correctness.txt" ;;
     # Middle and ends of a sweep come first, so that one that is cut off still shows its shape.
     mjx | warp | mjx-v4 | warp-v4)
       bench "${simulates[@]}" --parts physics --num-envs "${sweep[@]}" --steps 5 "${files[@]}" ;;

@@ -28,14 +28,15 @@ import numpy as np
 import tyro
 from jax.experimental import topologies
 
-from mjx_dm import envs, training
 from mjx_dm.config import Config, LearnerConfig
 from mjx_dm.engines import make_engine
+from mjx_dm.envs import batch as envs
 from mjx_dm.files import write_json
-from mjx_dm.humanoid import PHYSICS
-from mjx_dm.learner import make_learner
-from mjx_dm.learner_state import as_vectors
+from mjx_dm.learner.density_matching import make_learner
+from mjx_dm.learner.state import as_vectors
 from mjx_dm.presets import PRESETS
+from mjx_dm.tasks.humanoid import PHYSICS
+from mjx_dm.training import program as training
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
 # An H100 SXM 80 GB in XLA's GpuTargetConfig text form; from NVIDIA's data sheet.

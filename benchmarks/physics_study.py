@@ -19,14 +19,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from mjx_dm import evaluate, humanoid
-from mjx_dm.checkpoint import CheckpointError
+from mjx_dm.checkpoints.policy import Policy, load_policy
+from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.config import ConfigError
-from mjx_dm.envs import HumanoidEnv, make_env
+from mjx_dm.engines.mujoco import MujocoEngine
+from mjx_dm.envs.batch import HumanoidEnv, make_env
+from mjx_dm.evaluation import evaluate
 from mjx_dm.files import write_json
-from mjx_dm.humanoid import FRAME_SKIP, Physics
-from mjx_dm.mujoco_engine import MujocoEngine
-from mjx_dm.policy import Policy, load_policy
+from mjx_dm.tasks import humanoid
+from mjx_dm.tasks.humanoid import FRAME_SKIP, Physics
 
 RK4, EULER = mujoco.mjtIntegrator.mjINT_RK4, mujoco.mjtIntegrator.mjINT_EULER
 IMPLICITFAST = mujoco.mjtIntegrator.mjINT_IMPLICITFAST

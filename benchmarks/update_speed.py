@@ -22,12 +22,12 @@ import jax
 import sbx
 import tyro
 
-from mjx_dm import products, replay
 from mjx_dm.bench.cases import full_ring
-from mjx_dm.evaluate import ENV_ID
+from mjx_dm.evaluation.evaluate import ENV_ID
 from mjx_dm.files import write_json
-from mjx_dm.learner import make_learner
+from mjx_dm.learner.density_matching import make_learner, products
 from mjx_dm.presets import PRESETS
+from mjx_dm.training import replay
 from mjx_dm.types import OBS_SIZE
 
 CONFIG = PRESETS["cpu"]

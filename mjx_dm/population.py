@@ -22,15 +22,17 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from mjx_dm import envs, networks, products, training
 from mjx_dm.bench import report
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import Engine, choose_engine, make_engine
+from mjx_dm.envs import batch as envs
 from mjx_dm.files import write_json
-from mjx_dm.gmm import GMM
-from mjx_dm.humanoid import ACTION_LIMIT, EPISODE_STEPS
-from mjx_dm.learner import to_env_action
+from mjx_dm.learner import networks, products
+from mjx_dm.learner.density_matching import to_env_action
+from mjx_dm.learner.gmm import GMM
 from mjx_dm.presets import PRESETS, preset_in
+from mjx_dm.tasks.humanoid import ACTION_LIMIT, EPISODE_STEPS
+from mjx_dm.training import program as training
 from mjx_dm.validation import validate
 
 

@@ -12,6 +12,15 @@ NQ = 24
 NV = 23
 
 
+class Spaces(NamedTuple):
+    """What a learner knows of a task: sizes, and the box of legal actions per actuator."""
+
+    obs_size: int
+    action_size: int
+    action_low: tuple[float, ...]
+    action_high: tuple[float, ...]
+
+
 class PhysicsState(NamedTuple):
     """What one step hands to the next. Units: m, rad, s.
 

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_dm import networks, population
+from mjx_dm import population
 from mjx_dm.engines import make_engine
+from mjx_dm.learner import networks
 from mjx_dm.presets import PRESETS
 from mjx_dm.types import OBS_SIZE
 

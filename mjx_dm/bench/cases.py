@@ -13,14 +13,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mjx_dm import envs, humanoid, products, training
-from mjx_dm import replay as ring
 from mjx_dm.config import Config
 from mjx_dm.engines import make_engine
-from mjx_dm.learner import METRICS, make_learner
-from mjx_dm.learner_state import as_vectors
-from mjx_dm.replay import Replay
-from mjx_dm.training import TrainState
+from mjx_dm.envs import batch as envs
+from mjx_dm.learner import products
+from mjx_dm.learner.density_matching import METRICS, make_learner
+from mjx_dm.learner.state import as_vectors
+from mjx_dm.tasks import humanoid
+from mjx_dm.training import program as training
+from mjx_dm.training import replay as ring
+from mjx_dm.training.program import TrainState
+from mjx_dm.training.replay import Replay
 from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
 
 # A step of the replay is so short that a launch of few of them would time the launch itself.

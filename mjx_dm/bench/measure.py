@@ -12,7 +12,7 @@ from mjx_dm.bench.cases import Case
 from mjx_dm.bench.options import Options, batch_sizes, loop_config, with_batch
 from mjx_dm.engines import choose_engine
 from mjx_dm.presets import PRESETS
-from mjx_dm.signals import is_interrupt
+from mjx_dm.runs.signals import is_interrupt
 
 
 class Ask(NamedTuple):

@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FixedLocator, NullLocator
 
-from mjx_dm.plotting import STYLE
+from mjx_dm.runs.plots import STYLE
 
 # Okabe and Ito's palette, told apart by every kind of colour vision.
 _COLOURS = {"physics": "#0072B2", "rollout": "#009E73", "whole": "#D55E00"}

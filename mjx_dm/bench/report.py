@@ -19,7 +19,7 @@ from mjx_dm.bench.cases import Case
 from mjx_dm.bench.measure import Failure
 from mjx_dm.bench.options import Options, batch_sizes
 from mjx_dm.config import ConfigError
-from mjx_dm.humanoid import FRAME_SKIP
+from mjx_dm.tasks.humanoid import FRAME_SKIP
 
 FORMAT_VERSION = 2
 # What makes two measurements of one case different, besides the machine.

@@ -1,0 +1,1 @@
+"""What a run saves: verified checkpoints, and policies to be scored or taken away."""

@@ -1,0 +1,290 @@
+"""Checkpoints that are whole or not there: a pytree through Orbax, vouched for by a manifest.
+
+Orbax 0.12.8 restores bit-flipped data without an error and takes an empty step folder as the
+latest. So every checkpoint is written beside its final name and renamed when complete, carries a
+manifest (`mjx_dm.checkpoints.manifest`), and is read back only after its files were checked::
+
+    directory/000000120000/manifest.json    what every file and every leaf must be
+    directory/000000120000/tree/...         the Orbax checkpoint of the non-empty leaves
+
+Leaves travel as NumPy arrays under nested dicts of their path, so a checkpoint written on a GPU
+restores on a machine without one. Every failure is a :class:`CheckpointError` of one sentence.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+
+from mjx_dm.checkpoints.manifest import (
+    CheckpointError,
+    SaveError,
+    brief,
+    complete,
+    find_verified,
+    fsync,
+    verify,
+    write_manifest,
+)
+
+__all__ = ["CheckpointError", "latest_step", "restore", "restore_arrays", "save", "verify"]
+
+TREE = "tree"
+_SAVING, _REPLACED = ".saving-", ".replaced-"
+_Path = tuple[str, ...]
+
+
+def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -> Path:
+    """Writes `directory/<step, 12 digits>/` atomically, then prunes to the newest `keep`.
+
+    Args:
+        directory: holds one folder per step; made if absent.
+        step: env steps so far, 0 <= step < 10^12. A checkpoint of the same step is replaced.
+        tree: any pytree of jax or NumPy arrays, numbers and typed PRNG keys. Copied to the host.
+        keep: complete checkpoints to leave, at least 1; the one just written always stays.
+
+    Returns:
+        The folder written.
+
+    Raises:
+        CheckpointError: `tree` holds something other than numbers.
+        SaveError: the files could not be written (disk full, no permission); earlier checkpoints
+            are untouched.
+    """
+    if not 0 <= step < 10**12:
+        raise CheckpointError(f"A checkpoint's step must lie in [0, 10^12), {step} does not.")
+    if keep < 1:
+        raise CheckpointError(f"keep must be at least 1, so that a checkpoint stays, not {keep}.")
+    leaves, arrays = _to_leaves(tree)
+    directory = Path(directory).absolute()
+    final = directory / f"{step:012d}"
+    temporary = directory / f"{_SAVING}{final.name}"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(directory)
+        temporary.mkdir()
+        with _orbax() as orbax:
+            orbax.save(temporary / TREE, args=ocp.args.PyTreeSave(_nest(arrays)))
+        # Orbax names this machine's folders there; the manifest is what says "complete".
+        (temporary / TREE / "commit_success.txt").unlink(missing_ok=True)
+        write_manifest(temporary, step, leaves)
+        if final.exists():
+            final.rename(directory / f"{_REPLACED}{final.name}")
+        temporary.rename(final)
+        fsync(directory)
+    except Exception as error:
+        # Orbax and TensorStore report a full disk as one of several types.
+        raise SaveError(
+            f"Checkpoint {final} could not be written ({brief(error)}); earlier checkpoints are "
+            "untouched, and free space and write permission there would let the next one succeed."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            _clear_leftovers(directory)
+    _prune(directory, keep, final)
+    return final
+
+
+def restore(
+    directory: str | os.PathLike, template: Any, *, step: int | None = None
+) -> tuple[int, Any]:
+    """Restores the newest complete, verified checkpoint (or that of `step`) in `template`'s form.
+
+    Args:
+        directory: what `save` was given.
+        template: a pytree with the structure, shapes and dtypes to expect. A jax array, a typed
+            key or a `jax.ShapeDtypeStruct` comes back on the default device (never weakly typed),
+            a NumPy array as a NumPy array, a Python number as that kind of number.
+        step: env steps of the checkpoint wanted; None takes the newest.
+
+    Returns:
+        (step, tree).
+
+    Raises:
+        CheckpointError: no complete checkpoint; a file differs from its digest (the sentence names
+            the file and the intact older step); a leaf differs from the template's.
+    """
+    path, manifest = find_verified(directory, step)
+    expected, treedef = jax.tree_util.tree_flatten_with_path(template)
+    templates = {_parts(key_path): leaf for key_path, leaf in expected}
+    described = {tuple(leaf["path"]): leaf for leaf in manifest["leaves"]}
+    there = {x: _describe(leaf["shape"], leaf["dtype"]) for x, leaf in described.items()}
+    here = {x: _describe(*_shape_and_dtype(leaf)) for x, leaf in templates.items()}
+    for x in here | there:
+        if here.get(x) != there.get(x):
+            raise CheckpointError(
+                f"Leaf {'.'.join(x)} is {there.get(x, 'absent')} in checkpoint {path} and "
+                f"{here.get(x, 'absent')} in this run's state: restore it with the configuration "
+                "that wrote it."
+            )
+    arrays = _read_arrays(path, manifest)
+    leaves = [
+        _as_template(arrays.pop(x), described[x]["key_impl"], leaf) for x, leaf in templates.items()
+    ]
+    return manifest["step"], jax.tree_util.tree_unflatten(treedef, leaves)
+
+
+def restore_arrays(
+    directory: str | os.PathLike, step: int | None = None
+) -> tuple[int, dict[str, Any]]:
+    """Restores a verified checkpoint without a template.
+
+    Returns:
+        (step, nested dict of NumPy arrays). NamedTuples and dataclasses come back as dicts of
+        their fields, lists and tuples as dicts of "0", "1", ...; a node without leaves (None, an
+        empty tuple) is absent, a typed key is its uint32 key data, a tree that is a single
+        leaf is {"value": array}.
+
+    Raises:
+        CheckpointError: as `restore`, less the comparison with a template.
+    """
+    path, manifest = find_verified(directory, step)
+    return manifest["step"], _nest(_read_arrays(path, manifest))
+
+
+def latest_step(directory: str | os.PathLike) -> int | None:
+    """The newest complete checkpoint's step, or None; its digests are not checked here."""
+    return max(complete(Path(directory)), default=None)
+
+
+# Leaves -------------------------------------------------------------------------------------------
+
+
+def _to_leaves(tree: Any) -> tuple[list[dict[str, Any]], dict[_Path, np.ndarray]]:
+    """What the manifest says of each leaf, and the arrays that have elements.
+
+    A typed PRNG key is its key data and the name of its generator.
+    """
+    described: dict[str, dict[str, Any]] = {}
+    arrays = {}
+    for key_path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        path, key_impl = _parts(key_path), None
+        name = ".".join(path)
+        if name in described:
+            raise CheckpointError(f"Two leaves of the tree are called {name}: rename one of them.")
+        shape, dtype = _shape_and_dtype(value)
+        if _is_typed_key(value):
+            key_impl, value = str(jax.random.key_impl(value)), jax.random.key_data(value)
+        array = np.asarray(jax.device_get(value))
+        # JAX's extension types, such as bfloat16, have NumPy's kind "V", as its records have.
+        is_numeric = array.dtype.kind in "biufcV" and not array.dtype.names
+        if not is_numeric or (key_impl and not array.size):
+            raise CheckpointError(
+                f"Leaf {name} is {_describe(shape, dtype)}, and a checkpoint holds only arrays, "
+                "numbers and PRNG keys."
+            )
+        described[name] = {"path": path, "shape": shape, "dtype": dtype, "key_impl": key_impl}
+        if array.size:
+            arrays[path] = array
+    if not arrays:
+        raise CheckpointError("The tree to save holds no numbers: pass the state of the run.")
+    return list(described.values()), arrays
+
+
+def _parts(key_path: tuple[Any, ...]) -> _Path:
+    """A leaf's path as field names, dict keys and positions."""
+    return tuple(jax.tree_util.keystr((x,), simple=True) for x in key_path) or ("value",)
+
+
+def _shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], str]:
+    if not hasattr(leaf, "dtype"):
+        leaf = np.asarray(leaf)
+    return tuple(leaf.shape), str(leaf.dtype)
+
+
+def _describe(shape: Iterable[int], dtype: str) -> str:
+    return f"{dtype}[{', '.join(map(str, shape))}]"
+
+
+def _is_typed_key(leaf: Any) -> bool:
+    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _as_template(array: np.ndarray, key_impl: str | None, template: Any) -> Any:
+    if key_impl is not None:
+        return jax.random.wrap_key_data(jnp.array(array), impl=key_impl)
+    if isinstance(template, (bool, int, float, complex)):
+        return array.item()
+    if isinstance(template, np.ndarray):
+        return array
+    if isinstance(template, np.generic):
+        return array[()]
+    # A copy: a donated buffer must belong to JAX, not to NumPy.
+    return jnp.array(array)
+
+
+def _nest(arrays: Mapping[_Path, Any]) -> dict[str, Any]:
+    root: dict[str, Any] = {}
+    for path, array in arrays.items():
+        node = root
+        for part in path[:-1]:
+            node = node.setdefault(part, {})
+        node[path[-1]] = array
+    return root
+
+
+# Orbax and the disk -------------------------------------------------------------------------------
+
+
+def _read_arrays(folder: Path, manifest: dict[str, Any]) -> dict[_Path, np.ndarray]:
+    """Leaves by path. Orbax refuses arrays without elements, so those come from the manifest."""
+    arrays, wanted = {}, {}
+    for leaf in manifest["leaves"]:
+        if 0 in leaf["shape"]:
+            arrays[tuple(leaf["path"])] = np.zeros(leaf["shape"], jnp.dtype(leaf["dtype"]))
+        else:
+            wanted[tuple(leaf["path"])] = ocp.RestoreArgs(restore_type=np.ndarray)
+    try:
+        with _orbax() as orbax:
+            args = ocp.args.PyTreeRestore(restore_args=_nest(wanted))
+            tree = orbax.restore(folder / TREE, args=args)
+    except Exception as error:
+        raise CheckpointError(
+            f"Orbax cannot read checkpoint {folder}, though its files match their digests "
+            f"({brief(error)})."
+        ) from error
+    return arrays | {_parts(x): array for x, array in jax.tree_util.tree_flatten_with_path(tree)[0]}
+
+
+def _clear_leftovers(directory: Path) -> None:
+    """Removes what an interrupted save left, and gives back a name it had taken away."""
+    for aside in directory.glob(f"{_REPLACED}*"):
+        original = directory / aside.name.removeprefix(_REPLACED)
+        if original.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.rename(original)
+    for unfinished in directory.glob(f"{_SAVING}*"):
+        shutil.rmtree(unfinished)
+
+
+def _prune(directory: Path, keep: int, written: Path) -> None:
+    """Incomplete folders neither count nor go: they are not ours to judge."""
+    found = complete(directory)
+    others = sorted((x for x in found if found[x].name != written.name), reverse=True)
+    for step in others[keep - 1 :]:
+        shutil.rmtree(found[step], ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _orbax() -> Iterator[ocp.Checkpointer]:
+    """Orbax, silent: it raises the level of Abseil's logger, which others share, for its while.
+
+    Its errors too: they arrive as exceptions. Abseil's logger does not consult filters.
+    """
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as orbax:
+            yield orbax
+    finally:
+        logger.setLevel(level)

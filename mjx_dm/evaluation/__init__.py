@@ -1,0 +1,1 @@
+"""Whole episodes of the robot's own CPU environment: scores and films."""

@@ -1,0 +1,1 @@
+"""Density matching of a Gaussian mixture against twin critics; knows sizes, no robot."""

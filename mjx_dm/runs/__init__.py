@@ -1,0 +1,1 @@
+"""The host loop: launches the program, logs, saves, scores and stops when told."""

@@ -1,0 +1,1 @@
+"""The replay ring, one step of all worlds, and the program that advances a whole run."""

@@ -1,0 +1,106 @@
+"""Density matching where the answer is known: one state, two actions, exp(Q) a mixture itself.
+
+The divergence is the sum over a grid that holds all but 1e-6 of either density.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mjx_dm.config import LearnerConfig
+from mjx_dm.learner import losses
+from mjx_dm.learner.gmm import GMM
+from mjx_dm.learner.proposals import propose
+
+TRUE = GMM(
+    jnp.log(jnp.array([0.7, 0.3])),
+    jnp.array([[0.4, 0.2], [-0.3, -0.4]]),
+    jnp.log(jnp.array([[0.15, 0.2], [0.2, 0.1]])),
+)
+# Wide enough for a standard normal density to bend it.
+WIDE = GMM(TRUE.logits, 2.5 * TRUE.component_mean, TRUE.log_std + jnp.log(4.0))
+NORMAL = GMM(jnp.zeros(1), jnp.zeros((1, 2)), jnp.zeros((1, 2)))
+STATES, STEPS = 32, 3000
+
+
+def log_density(*factors):
+    """The logarithm of the product of some densities, normalised over the grid."""
+    axis = jnp.linspace(-5.0, 5.0, 801)
+    grid = jnp.stack(jnp.meshgrid(axis, axis), -1).reshape(-1, 2)
+    return jax.nn.log_softmax(sum(jax.vmap(gmm.log_prob)(grid) for gmm in factors))
+
+
+def divergence(p, q):
+    """KL(p || q) in nats, of log densities."""
+    return float(jnp.sum(jnp.exp(p) * (p - q)))
+
+
+def fit(true=TRUE, **settings):
+    """The mixture that STEPS updates on proposals lead to, with Q = log of the true density."""
+    config = dataclasses.replace(LearnerConfig(), num_components=2, **settings)
+    optimizer = optax.adam(optax.cosine_decay_schedule(2e-2, STEPS))
+
+    def of_states(gmm):
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (STATES, *x.shape)), gmm)
+
+    def loss(gmm, key):
+        policy = jax.lax.stop_gradient(of_states(gmm))
+
+        def soft_q(actions):
+            log_prob = losses.log_prob_of_each(policy, actions)
+            return losses.log_prob_of_each(of_states(true), actions) - config.alpha * log_prob
+
+        chosen = propose(config, policy, soft_q, 1.0, key)
+        fitted = losses.density_matching_loss(
+            of_states(gmm), chosen.actions, chosen.score, 1.0, 0.0
+        )
+        if config.subtract_score:
+            fitted += jnp.mean(losses.log_prob_of_each(of_states(gmm), chosen.drawn))
+        return fitted
+
+    def step(carry, key):
+        gmm, state = carry
+        updates, state = optimizer.update(jax.grad(loss)(gmm, key), state)
+        return (optax.apply_updates(gmm, updates), state), None
+
+    start = GMM(jnp.zeros(2), jnp.array([[0.1, 0.0], [-0.1, 0.0]]), jnp.full((2, 2), jnp.log(0.5)))
+    carry = (start, optimizer.init(start))
+    keys = jax.random.split(jax.random.key(0), STEPS)
+    return jax.jit(lambda carry: jax.lax.scan(step, carry, keys)[0][0])(carry)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"proposal": "prior", "alpha": 0.0, "importance_correction": True, "num_proposals": 256},
+        {"proposal": "broad", "alpha": 0.0, "importance_correction": True},
+        # pi exp((Q - alpha log pi) / T) with alpha = T is exp(Q / T), without a correction.
+        {"proposal": "policy", "alpha": 1.0, "bounded": False},
+        {"proposal": "policy", "alpha": 1.0, "subtract_score": True},
+        {"proposal": "moved", "alpha": 1.0, "subtract_score": True},
+    ],
+    ids=["prior corrected", "broad corrected", "policy", "policy less its score", "moved"],
+)
+def test_corrected_forms_fit_the_true_density(settings):
+    gmm = fit(**{"num_proposals": 16, **settings})
+    assert divergence(log_density(TRUE), log_density(gmm)) < 0.001
+
+
+def test_the_published_form_fits_the_true_density_times_the_normal_one():
+    true, biased = log_density(WIDE), log_density(WIDE, NORMAL)
+    settings = {"proposal": "prior", "alpha": 0.0, "num_proposals": 64, "bounded": False}
+    fitted = log_density(fit(WIDE, **settings))
+    assert divergence(biased, fitted) < 0.001
+    assert divergence(true, fitted) > 0.25
+    corrected = log_density(fit(WIDE, **settings, importance_correction=True))
+    assert divergence(true, corrected) < 0.001
+
+
+def test_proposals_from_the_policy_without_entropy_shrink_onto_the_best_action():
+    gmm = fit(proposal="policy", alpha=0.0, num_proposals=16)
+    heaviest = int(jnp.argmax(gmm.logits))
+    assert np.exp(gmm.log_std[heaviest]).max() < 0.02

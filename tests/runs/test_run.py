@@ -1,0 +1,279 @@
+"""A run as a user sees it: train.py, its directory, --resume, eval_render.py."""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import eval_render
+import train
+from mjx_dm.checkpoints.saving import latest_step, restore_arrays
+from mjx_dm.evaluation.evaluate import NoScore, evaluate
+from mjx_dm.presets import PRESETS
+from mjx_dm.runs import loop as runs
+from mjx_dm.runs import scoring
+from mjx_dm.runs.metrics import read_metrics
+from mjx_dm.runs.progress import Progress
+from mjx_dm.runs.scoring import EVAL_SEED
+from mjx_dm.runs.signals import stop_on_signal
+from mjx_dm.training.program import TrainState
+
+ROOT = Path(__file__).parents[2]
+SMOKE = ["--preset", "smoke"]
+# Rewards that are normalised depend on all that came before, also before a run was resumed.
+NORMALIZED = [*SMOKE, "--normalize-reward"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of a smoke run that ended by itself."""
+    directory = tmp_path_factory.mktemp("runs") / "smoke"
+    assert train.main([*NORMALIZED, "--run-dir", str(directory)]) == 0
+    return directory
+
+
+def test_a_run_leaves_its_settings_metrics_checkpoint_and_plots(finished):
+    assert json.loads((finished / "config.json").read_text())["preset"] == "smoke"
+    assert sorted(p.name for p in (finished / "plots").iterdir()) == [
+        "diagnostics.png",
+        "learning_curve.png",
+    ]
+    assert [p.name for p in (finished / "checkpoints").iterdir()] == ["000000000512"]
+    metrics = read_metrics(finished / "metrics.jsonl")
+    assert metrics["step"][-1] == 512
+    for key in ("critic_loss", "temperature", "ess", "steps_per_second", "eval_return"):
+        assert key in metrics
+
+
+def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_path):
+    reports = []
+    for name in ("a", "b"):
+        played = ["--episodes", "1", "--seed", str(EVAL_SEED), "--no-video"]
+        arguments = [str(finished), *played, "--out", str(tmp_path / name)]
+        assert eval_render.main(arguments) == 0
+        reports.append(json.loads((tmp_path / name / "eval.json").read_text()))
+    assert reports[0]["returns"] == reports[1]["returns"]
+    assert reports[0]["action_rule"] == "mixture mean, clipped"
+    in_training = read_metrics(finished / "metrics.jsonl")["eval_return"][-1]
+    assert reports[0]["mean"] == pytest.approx(in_training, rel=1e-6)
+
+
+def test_a_run_is_resumed_where_it_ended(finished, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    shutil.copytree(finished, run_dir)
+    before = (run_dir / "metrics.jsonl").read_text()
+    again = ["--run-dir", str(run_dir), "--resume"]
+    capsys.readouterr()
+    assert train.main(again) == 2
+    said = capsys.readouterr()
+    assert "give more to go on" in said.err
+    assert "Compiled" not in said.out, "it could be told before"
+    assert train.main([*again, "--env-steps", "1024", "--max-episode-steps", "3"]) == 0
+    assert "Resumed at 512" in capsys.readouterr().out
+    assert (run_dir / "metrics.jsonl").read_text().startswith(before)
+    metrics = read_metrics(run_dir / "metrics.jsonl")
+    length = metrics["episode_length"]
+    assert np.nanmax(length[: len(before.splitlines())]) > 3 and length[-2] == 3
+    assert np.nanmin(metrics["eval_length"]) > 3, "scores are over whole episodes"
+    kept = json.loads((run_dir / "config.json").read_text())
+    assert (kept["max_episode_steps"], kept["env_steps"], kept["resume"]) == (3, 1024, False)
+    assert train.main([*again, "--env-steps", "2048", "--minutes", "1e-6"]) == 2
+    assert "--minutes asks for 1e-06; give more" in capsys.readouterr().err
+    assert json.loads((run_dir / "config.json").read_text()) == kept
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), RuntimeError("INTERNAL: calling back: KeyboardInterrupt:")]
+)
+def test_an_interrupted_run_says_what_is_saved(finished, tmp_path, monkeypatch, capsys, error):
+    def interrupt(*_):
+        raise error
+
+    monkeypatch.setattr(runs, "train", interrupt)
+    assert train.main([*SMOKE, "--run-dir", str(tmp_path / "new")]) == 130
+    assert "before there was anything to save" in capsys.readouterr().err
+    assert train.main(["--run-dir", str(finished), "--resume", "--env-steps", "9999"]) == 130
+    said = capsys.readouterr().err
+    assert "environment steps: go on with --resume" in said and "512" in said
+
+
+def test_a_signal_is_answered_at_once_and_the_second_acts_as_usual():
+    said = []
+    with pytest.raises(KeyboardInterrupt), stop_on_signal(said.append) as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.is_set() and len(said) == 1 and said[0].startswith("Stopping")
+        signal.raise_signal(signal.SIGINT)
+
+
+def damaged(finished, path, name):
+    """A copy of a finished run with `name` in it changed."""
+    shutil.copytree(finished, path)
+    file = next(x for x in path.glob(name) if x.is_file())
+    file.write_bytes(b"?" + file.read_bytes()[1:])
+    return file
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("replay/*/tree/**/*", "to go on with an empty replay."),
+        ("metrics.jsonl", "Line 1 of"),
+    ],
+)
+def test_a_damaged_file_is_told_before_anything_is_compiled(finished, tmp_path, capsys, name, told):
+    file = damaged(finished, tmp_path / "run", name)
+    arguments = ["--run-dir", str(tmp_path / "run"), "--resume", "--env-steps", "1024"]
+    assert train.main(arguments) == 2
+    said = capsys.readouterr()
+    assert told in said.err and file.name in said.err and said.err.count("\n") == 1
+    assert "Compiled" not in said.out
+
+
+def test_a_file_is_no_run_directory(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert train.main([*SMOKE, "--run-dir", str(tmp_path / "file")]) == 2
+    assert "is a file; give another --run-dir" in capsys.readouterr().err
+
+
+def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):
+    run_dir = tmp_path / "run"
+    often = ["--run-dir", str(run_dir), "--eval-every", "128"]
+    assert train.main([*SMOKE, *often]) == 0
+    kept = []
+    for steps in (512, 1024):
+        if steps == 1024:
+            assert train.main([*often, "--resume", "--env-steps", "1024"]) == 0
+        metrics = read_metrics(run_dir / "metrics.jsonl")
+        scores = np.nan_to_num(metrics["eval_return"], nan=-np.inf)
+        assert np.isfinite(scores).sum() == steps / 128
+        kept.append(metrics["step"][int(np.argmax(scores))])
+        assert [p.name for p in (run_dir / "best" / "checkpoints").iterdir()] == [
+            f"{kept[-1]:012d}"
+        ]
+    arguments = [str(run_dir / "best"), "--episodes", "1", "--seed", str(EVAL_SEED), "--no-video"]
+    assert eval_render.main(arguments) == 0
+    report = json.loads((run_dir / "best" / "eval" / "eval.json").read_text())
+    assert report["mean"] == pytest.approx(np.max(scores), rel=1e-6)
+
+
+def test_on_an_accelerator_training_goes_on_while_episodes_are_played(tmp_path, monkeypatch):
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    calls = []
+
+    def evaluate_later(act, **how):
+        calls.append(how)
+        deadline = time.monotonic() + 60
+        while len(calls) == 1 and read_metrics(metrics)["step"][-1] == 128:
+            assert time.monotonic() < deadline, "training waits for the score"
+            time.sleep(0.01)
+        return evaluate(act, **how)
+
+    monkeypatch.setattr(scoring, "evaluate", evaluate_later)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    often = ["--run-dir", str(tmp_path / "run"), "--eval-every", "128", "--engine", "mujoco"]
+    assert train.main([*SMOKE, *often]) == 0
+    recorded = read_metrics(metrics)
+    scored = np.isfinite(recorded["eval_return"])
+    assert np.array(recorded["step"])[scored].tolist() == [128, 256, 384, 512]
+    best = restore_arrays(tmp_path / "run" / "best" / "checkpoints")[1]
+    assert best["eval_return"] == np.array(recorded["eval_return"])[scored].max()
+
+
+def test_a_run_outlives_episodes_that_have_no_score_but_no_mistake(tmp_path, monkeypatch, capsys):
+    errors: list[Exception] = [NoScore("The simulation broke down at step 7: no score.")]
+    errors.append(ValueError("The policy returned actions of shape (17,)."))
+
+    def evaluate_in_vain(act, **how):
+        raise errors.pop(0)
+
+    monkeypatch.setattr(scoring, "evaluate", evaluate_in_vain)
+    with pytest.raises(ValueError, match="shape"):
+        train.main([*SMOKE, "--run-dir", str(tmp_path / "run"), "--eval-every", "128"])
+    assert capsys.readouterr().out.count("steps: The simulation broke down at step 7") == 1
+    assert not errors and not (tmp_path / "run" / "best").exists()
+    assert latest_step(tmp_path / "run" / "checkpoints") == 256, "what is scored is saved first"
+
+
+def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(finished, tmp_path):
+    halves, whole, emptied = tmp_path / "halves", tmp_path / "whole", tmp_path / "emptied"
+    shutil.copytree(finished, halves)
+    shutil.copytree(finished, emptied, ignore=shutil.ignore_patterns("replay"))
+    for run_dir in (halves, emptied):
+        arguments = ["--run-dir", str(run_dir), "--resume", "--env-steps", "1024"]
+        assert train.main(arguments) == 0
+    assert train.main([*NORMALIZED, "--run-dir", str(whole), "--env-steps", "1024"]) == 0
+    learners = [restore_arrays(x / "checkpoints")[1]["learner"] for x in (halves, whole, emptied)]
+    jax.tree.map(np.testing.assert_array_equal, learners[0], learners[1])
+    # Without its replay a run first refills it, for 8 of the 64 iterations.
+    assert learners[1]["updates"] == 120 and learners[2]["updates"] == 112
+
+
+class Worlds(NamedTuple):
+    episode_step: jax.Array
+
+
+def test_worlds_stay_apart_under_a_shorter_time_limit(tmp_path):
+    config = dataclasses.replace(
+        PRESETS["smoke"], run_dir=str(tmp_path), resume=True, max_episode_steps=250
+    )
+    run = runs._Run(config, "mujoco", "")
+    run.progress, run.has_replay = Progress(config.env_steps), False
+    worlds = Worlds(jnp.array([0, 249, 250, 777]))
+    state = TrainState(**dict.fromkeys(TrainState._fields))
+    state = state._replace(env=worlds, iteration=jnp.array(9))
+    assert run._go_on(state, runs._saved(state, 0.0)).env.episode_step.tolist() == [0, 249, 0, 27]
+
+
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
+    run_dir = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "train.py", *SMOKE, "--env-steps", "100000000", "--run-dir", str(run_dir)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    )
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (run_dir / "metrics.jsonl").exists():
+        time.sleep(0.2)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Go on with --resume" in said
+    assert len(list((run_dir / "checkpoints").iterdir())) == 1
+
+
+def test_evaluating_what_is_not_a_run_gets_one_sentence(tmp_path, capsys):
+    assert eval_render.main([str(tmp_path / "nothing")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "nothing" in said and said.count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("engine", "failed", "cause"),
+    [
+        (
+            "warp",
+            2,
+            "in 2 of them Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD",
+        ),
+        ("warp", 0, "faster than MAX_SPEED"),
+        ("mjx", 2, "in 2 of them MJX had more contacts than it solves: raise MJX_CONTACTS"),
+        ("mujoco", 2, "in 2 of them MuJoCo met a state that is not finite"),
+    ],
+)
+def test_the_first_quarantine_is_told_with_its_cause(engine, failed, cause):
+    told = runs._about_quarantine(engine, 3, failed)
+    assert told.startswith("3 worlds were reset") and cause in told

@@ -1,0 +1,87 @@
+"""Rewards divided by the running scale of what they add up to."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mjx_dm.config import LearnerConfig
+from mjx_dm.envs import batch as envs
+from mjx_dm.presets import PRESETS
+from mjx_dm.training import program as training
+from mjx_dm.training import return_scale
+
+GAMMA = 0.9
+
+
+@pytest.fixture(scope="module")
+def start():
+    return envs.make_env(3, "mujoco", "fast").reset(jax.random.key(0))
+
+
+def lived(start, rewards, **ends):
+    """The scale after steps of three worlds that earned `rewards` (T, 3)."""
+    state, never = return_scale.init(3), np.zeros_like(rewards, bool)
+    flags = {"terminated": never, "truncated": never, "valid": ~never} | ends
+    for t, reward in enumerate(rewards):
+        env = start._replace(
+            reward=jnp.asarray(reward), **{k: jnp.asarray(v[t]) for k, v in flags.items()}
+        )
+        state = return_scale.update(state, env, GAMMA)
+    return state
+
+
+def test_returns_add_up_until_an_episode_ends(start):
+    rewards = np.float32([[1, 1, 1], [2, 2, 2], [3, 3, 3], [4, 4, 4]])
+    ends = np.zeros((4, 3), bool)
+    over, out_of_time = ends.copy(), ends.copy()
+    over[1, 1], out_of_time[1, 2] = True, True
+    state = lived(start, rewards, terminated=over, truncated=out_of_time)
+    whole, late = 4 + 0.9 * (3 + 0.9 * (2 + 0.9 * 1)), 4 + 0.9 * 3
+    np.testing.assert_allclose(state.discounted, [whole, late, late], rtol=1e-6)
+    np.testing.assert_allclose(state.largest, whole, rtol=1e-6)
+
+
+def test_a_broken_step_counts_for_nothing(start):
+    rewards, valid = np.float32([[1, 1, 1], [np.nan, 2, 2]]), np.ones((2, 3), bool)
+    valid[1, 0] = False
+    state = lived(start, rewards, valid=valid)
+    np.testing.assert_allclose(state.discounted, [0.0, 2.9, 2.9], rtol=1e-6)
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(state))
+
+
+def test_rewards_are_divided_by_the_deviation_of_the_returns(start):
+    rewards = np.random.default_rng(0).normal(size=(400, 3)).astype(np.float32)
+    total, seen = np.zeros(3), []
+    for reward in rewards:
+        total = reward + GAMMA * total
+        seen.append(total)
+    found = return_scale.divisor(LearnerConfig(), lived(start, rewards))
+    # The start counts as a hundredth of 1,200 returns.
+    np.testing.assert_allclose(found, np.std(seen), rtol=1e-3)
+
+
+def test_the_largest_return_fits_the_critic(start):
+    rewards = np.full((400, 3), 12.0, np.float32)
+    config = LearnerConfig(reward_scale=1.0, value_min=-5.0, value_max=5.0)
+    state = lived(start, rewards)
+    found = config.reward_scale * state.largest / return_scale.divisor(config, state)
+    np.testing.assert_allclose(found, 5.0, rtol=1e-5)
+    scalar = return_scale.divisor(dataclasses.replace(config, critic="scalar"), state)
+    np.testing.assert_allclose(scalar, np.sqrt(state.moments.var), rtol=1e-5)
+
+
+def test_what_a_run_learns_from_is_divided():
+    """A reward is 5 and more, and so is every target that is not divided."""
+    config = dataclasses.replace(PRESETS["smoke"], num_envs=4, random_steps=16, chunk_iterations=30)
+    learner = dataclasses.replace(
+        config.learner, reward_scale=1.0, critic="scalar", normalize_reward=True
+    )
+    config = dataclasses.replace(config, learner=learner)
+    env = envs.make_env(config.num_envs, "mujoco", config.physics)
+    state = jax.jit(lambda key: training.init(config, env, key))(jax.random.key(0))
+    state, metrics = jax.jit(training.make_chunk(config, env))(state)
+    assert state.returns is not None and return_scale.divisor(learner, state.returns) > 5.0
+    assert float(metrics["target_mean"]) < 2.5
