@@ -47,7 +47,7 @@ test-slow: $(STAMP)
 rehearse: $(STAMP)
 	rm -rf build/rehearsal
 	SIZE=toy PYTHON=$(abspath $(BIN))/python bash benchmarks/gpu_suite.sh build/rehearsal \
-	  correctness mjx mjx-loop learner compiler profile train train-batch train-delay
+	  correctness mjx-loop compiler profile testspeed train
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -23,9 +23,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from scipy import stats
 
-from mjx_dm.config import Config, to_json
+from mjx_dm.config import Config
 from mjx_dm.files import write_json
 from mjx_dm.runs.plots import BLUE, STYLE, VERMILION
+from mjx_dm.settings import flat
 
 THRESHOLDS = (2000, 5000)
 # The run's own evaluations end on whole launches, up to this many steps late.
@@ -102,10 +103,18 @@ def _read(path: Path) -> tuple[dict[int, float], str]:
         scores = {row["env_steps"]: row["eval_return"] for row in report["evaluations"]}
         settings = ""
         if "config" in report:
-            told, default = report["config"], to_json(Config())
-            # What an older file does not tell of was as it is by default.
-            whole = default | told | {"learner": default["learner"] | told["learner"]}
-            kept = {name: value for name, value in whole.items() if name not in _OF_LENGTH}
+            told = report["config"]
+            # Groups of settings, which older files had one of. What a file does not tell of was as
+            # it is by default.
+            groups = [value for value in told.values() if isinstance(value, dict)]
+            whole = flat(Config()) | told
+            for group in groups:
+                whole |= group
+            kept = {
+                name: value
+                for name, value in whole.items()
+                if name not in _OF_LENGTH and not isinstance(value, dict)
+            }
             settings = json.dumps(kept, sort_keys=True)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a file of benchmarks/export_run.py.") from error

@@ -29,8 +29,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mjx_dm.engines.mujoco import MujocoEngine
-from mjx_dm.envs.batch import HumanoidEnv
-from mjx_dm.tasks import humanoid
+from mjx_dm.envs.batch import make_env
+from mjx_dm.tasks import get_task
 
 SCAN_STEPS = 20
 
@@ -102,8 +102,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _scan(num_envs: int) -> Callable[[], int]:
     """Observations, rewards, ends and resets inside one compiled scan."""
-    engine = MujocoEngine(humanoid.load_model(humanoid.PHYSICS["mujoco", "v4"]), num_envs)
-    env = HumanoidEnv(engine, num_envs)
+    env = make_env(num_envs, engine="mujoco", physics="exact")
 
     @functools.partial(jax.jit, donate_argnums=0)
     def roll(carry: Any) -> Any:
@@ -126,17 +125,19 @@ def _scan(num_envs: int) -> Callable[[], int]:
 
 def _bare(num_envs: int) -> Callable[[], int]:
     """The engine's thread pool called from Python, with worlds put back up when they fall."""
-    engine = MujocoEngine(humanoid.load_model(humanoid.PHYSICS["mujoco", "v4"]), num_envs)
+    task = get_task("Humanoid-v4")
+    engine = MujocoEngine(task, task.model, num_envs)
     rng = np.random.default_rng(0)
     out = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), engine.shape)
-    first = np.asarray(humanoid.random_state(jax.random.key(0), num_envs)[0])
+    first = np.tile(task.model.qpos0.astype(np.float32), (num_envs, 1))
+    low, high = task.options["healthy_z_range"]
     out.state.qpos[:] = first
 
     def launch() -> int:
         action = rng.uniform(-0.4, 0.4, (num_envs, 17)).astype(np.float32)
-        qpos, qvel, warmstart, _ = out.state
+        qpos, qvel, warmstart = out.state
         engine.advance(out, qpos.copy(), qvel.copy(), warmstart.copy(), action)
-        fallen = np.asarray(humanoid.terminated(qpos))
+        fallen = ~((low < qpos[:, 2]) & (qpos[:, 2] < high))
         qpos[fallen], qvel[fallen], warmstart[fallen] = first[fallen], 0.0, 0.0
         return num_envs
 

@@ -1,7 +1,7 @@
-"""A run directory in small: python benchmarks/export_policy.py RUN_DIR OUT_DIR
+"""The policy of a run as files: python benchmarks/export_policy.py RUN_DIR OUT_DIR
 
-OUT_DIR gets the settings and a checkpoint with the scored policy and its normaliser alone, which is
-all that eval_render.py reads; a run cannot be resumed from it.
+OUT_DIR gets policy.json and policy.safetensors, the scored policy and its normaliser: all that
+eval_render.py and mjx_dm.load_policy read. A run cannot be resumed from it.
 """
 
 import sys
@@ -10,11 +10,8 @@ from typing import Annotated
 
 import tyro
 
-from mjx_dm import config
-from mjx_dm.checkpoints import saving as checkpoint
-from mjx_dm.checkpoints.policy import keep_policy
+from mjx_dm.checkpoints.policy import export_policy
 from mjx_dm.checkpoints.saving import CheckpointError
-from mjx_dm.config import ConfigError
 
 
 def main(
@@ -27,11 +24,8 @@ def main(
         print(f"export_policy.py: {out_dir} exists already; give a new folder.", file=sys.stderr)
         return 2
     try:
-        settings = config.load(run_dir / "config.json")
-        step, arrays = checkpoint.restore_arrays(run_dir / "checkpoints", step)
-        actor, normalizer = arrays["learner"]["average_actor"], arrays["normalizer"]
-        keep_policy(out_dir, settings, step, actor, normalizer)
-    except (ConfigError, CheckpointError) as error:
+        export_policy(run_dir, out_dir, step)
+    except CheckpointError as error:
         print(f"export_policy.py: {error}", file=sys.stderr)
         return 2
     return 0

@@ -1,6 +1,6 @@
 """What a run scored, as one JSON file: python benchmarks/export_run.py RUN_DIR OUT.json
 
-The settings and every evaluation, with what the launch before it told of the learner: the form of
+The settings and every evaluation, with what the launch at its step told of the learner: the form of
 the files in benchmarks/results/cpu_runs, of which those of changed copies have further columns.
 """
 
@@ -16,7 +16,9 @@ from mjx_dm.config import ConfigError
 from mjx_dm.files import write_json
 from mjx_dm.runs.metrics import METRICS, read_metrics
 
-OF_EVALUATION = ("train_seconds", "eval_return", "eval_return_std", "eval_episodes")
+OF_EVALUATION = (
+    "train_seconds", "wall_seconds", "eval_return", "eval_return_std", "eval_episodes",
+)  # fmt: skip
 OF_LAUNCH = (
     "updates", "episode_return", "mean_sigma", "effective_components", "q_error", "policy_kl",
 )  # fmt: skip
@@ -32,7 +34,7 @@ def main(
     try:
         if not out.parent.is_dir():
             raise ConfigError(f"{out} cannot be written: there is no folder {out.parent}.")
-        settings = config.to_json(config.load(run_dir / "config.json"))
+        settings = config.replace(config.load(run_dir / "config.json"), run_dir="")
         metrics = read_metrics(run_dir / METRICS)
     except (ConfigError, OSError, ValueError) as error:
         print(f"export_run.py: {error}", file=sys.stderr)
@@ -40,7 +42,7 @@ def main(
     report = {
         "name": name or out.stem,
         "note": note,
-        "config": settings | {"run_dir": ""},
+        "config": config.to_json(settings),
         "evaluations": evaluations(metrics),
     }
     write_json(out, report)
@@ -48,15 +50,19 @@ def main(
 
 
 def evaluations(metrics: dict[str, list]) -> list[dict[str, Any]]:
-    """One row for each step that was evaluated, in order."""
+    """One row for each step that was evaluated, in order.
+
+    On an accelerator launches go on while episodes are played, and the score is written after them.
+    """
     rows: dict[int, dict[str, Any]] = {}
-    launch: dict[str, float] = {}
+    launches: dict[int, dict[str, float]] = {}
     for i, step in enumerate(metrics["step"]):
         values = {key: column[i] for key, column in metrics.items()}
         if not math.isnan(values["updates"]):
-            launch = values
+            launches[step] = values
         else:
-            row = {key: _short(values[key]) for key in OF_EVALUATION}
+            launch = launches[max(at for at in launches if at <= step)]
+            row = {key: _short(values[key]) for key in OF_EVALUATION if key in values}
             rows[step] = {"env_steps": step} | row | {k: _short(launch[k]) for k in OF_LAUNCH}
     return list(rows.values())
 

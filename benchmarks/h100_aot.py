@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import hlo_cost
 import jax
@@ -28,16 +28,15 @@ import numpy as np
 import tyro
 from jax.experimental import topologies
 
-from mjx_dm.config import Config, LearnerConfig
-from mjx_dm.engines import make_engine
-from mjx_dm.envs import batch as envs
+from mjx_dm.config import Config, replace
+from mjx_dm.device import compiler_options
 from mjx_dm.files import write_json
 from mjx_dm.learner.density_matching import make_learner
-from mjx_dm.learner.state import as_vectors
 from mjx_dm.presets import PRESETS
-from mjx_dm.tasks.humanoid import PHYSICS
+from mjx_dm.tasks.physics import PHYSICS, name_of
 from mjx_dm.training import program as training
-from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
+from mjx_dm.training.worlds import make_worlds, task_of
+from mjx_dm.types import Transition
 
 # An H100 SXM 80 GB in XLA's GpuTargetConfig text form; from NVIDIA's data sheet.
 H100 = """
@@ -65,49 +64,44 @@ class Options:
 
     out: Path = Path("h100_aot.json")
     programs: tuple[str, ...] = ("update", "physics", "whole")
-    num_envs: int = 4096
-    physics: str = "fast"
-    replay_size: int = 1_000_000
-    learner: Annotated[LearnerConfig, tyro.conf.arg(name="")] = PRESETS["gpu"].learner
+    config: Config = replace(PRESETS["gpu"], engine="mjx", num_envs=4096, chunk_iterations=10)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
-    options = tyro.cli(Options, args=arguments)
+    options = tyro.cli(tyro.conf.OmitArgPrefixes[Options], args=arguments)
     if not options.out.parent.is_dir():
         folder = options.out.parent
         print(f"h100_aot.py: --out: there is no folder {folder}.", file=sys.stderr)
         return 2
     # The programs ask where they will run.
     jax.default_backend = lambda: "gpu"
-    config = dataclasses.replace(
-        PRESETS["gpu"],
-        engine="mjx",
-        physics=options.physics,
-        num_envs=options.num_envs,
-        replay_size=options.replay_size,
-        random_steps=2 * options.num_envs,
-        chunk_iterations=10,
-        learner=options.learner,
-    )
+    physics = options.config.physics
+    config = replace(options.config, random_steps=2 * physics.num_envs)
     build: dict[str, Callable[[Config], tuple[Any, Any]]] = {
         "update": _update,
         "physics": _physics,
         "whole": _whole,
     }
+    options_of_xla = compiler_options()
+    solver = PHYSICS["mjx", name_of(task_of(config), physics.physics)]
+    assert solver is not None
+    newton = solver.iterations
     report: dict[str, Any] = {
         "target": "NVIDIA H100 80GB HBM3, compiled ahead of time, not run",
         "jax": jax.__version__,
-        "num_envs": options.num_envs,
-        "physics": options.physics,
-        "replay_size": options.replay_size,
+        "compiler_options": options_of_xla,
+        "num_envs": physics.num_envs,
+        "physics": physics.physics,
+        "replay_size": config.replay.replay_size,
         "programs": {},
     }
     for name in options.programs:
         program, state = build[name](config)
         start = time.monotonic()
-        compiled = jax.jit(program, donate_argnums=0).lower(_abstract(state)).compile()
-        counted = count(compiled, PHYSICS["mjx", options.physics].iterations)
+        lowered = jax.jit(program, donate_argnums=0).lower(_abstract(state))
+        compiled = lowered.compile(options_of_xla)
+        counted = count(compiled, newton)
         report["programs"][name] = counted | {"compile_seconds": time.monotonic() - start}
         print(name, json.dumps(report["programs"][name]), flush=True)
         write_json(options.out, report)
@@ -143,23 +137,18 @@ def _abstract(tree: Any) -> Any:
     )
 
 
-def _env(config: Config) -> envs.HumanoidEnv:
-    return envs.HumanoidEnv(
-        make_engine(config.engine, config.physics, config.num_envs), config.num_envs
-    )
-
-
 def _update(config: Config) -> tuple[Any, Any]:
     """The updates of a step of all worlds: a loop, whose body is one update."""
-    learner = make_learner(config.learner)
+    spaces = task_of(config).spaces
+    learner = make_learner(config, spaces)
     shape = jax.ShapeDtypeStruct
-    size = (config.updates_per_step, config.learner.batch_size)
+    size = (config.replay.updates_per_step, config.replay.batch_size)
     batches: Any = Transition(
-        obs=shape((*size, OBS_SIZE), np.float32),
-        action=shape((*size, ACTION_SIZE), np.float32),
+        obs=shape((*size, spaces.obs_size), np.float32),
+        action=shape((*size, spaces.action_size), np.float32),
         reward=shape(size, np.float32),
         discount=shape(size, np.float32),
-        next_obs=shape((*size, OBS_SIZE), np.float32),
+        next_obs=shape((*size, spaces.obs_size), np.float32),
         valid=shape(size, np.bool_),
     )
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), size[0]))
@@ -167,22 +156,21 @@ def _update(config: Config) -> tuple[Any, Any]:
 
     def program(carry: Any) -> Any:
         state, *inputs = carry
-        vectors, as_trees = as_vectors(state)
-        vectors, metrics = learner.updates(vectors, as_trees, *inputs)
-        return (as_trees(vectors), metrics), *inputs
+        learning, metrics = learner.updates(learner.pack(state), *inputs)
+        return (learner.unpack(learning), metrics), *inputs
 
     return program, (state, batches, keys)
 
 
 def _physics(config: Config) -> tuple[Any, Any]:
-    env = _env(config)
+    env = make_worlds(config)
     state = jax.eval_shape(env.reset, jax.random.key(0)).physics
-    action = jax.ShapeDtypeStruct((config.num_envs, ACTION_SIZE), np.float32)
+    action = jax.ShapeDtypeStruct((env.num_envs, env.spaces.action_size), np.float32)
     return lambda s: (env.engine.step(*s)[0], s[1]), (state, action)
 
 
 def _whole(config: Config) -> tuple[Any, Any]:
-    env = _env(config)
+    env = make_worlds(config)
     state = jax.eval_shape(lambda key: training.init(config, env, key), jax.random.key(0))
     return training.make_chunk(config, env), state
 

@@ -2,7 +2,7 @@
 
 python benchmarks/setting_cost.py --vary num_proposals=4 actor_batch_size=128,num_components=1
 
-Each item of --vary is one variant, settings of the run or of its learner joined by commas. Compared
+Each item of --vary is one variant, settings joined by commas. Compared
 with the preset as it is; compilation is left out, and so are the diagnostics that training makes
 once a launch. Pin it to the cores it is to speak for (taskset).
 """
@@ -21,14 +21,12 @@ from mjx_dm.bench.cases import loop_cases
 from mjx_dm.bench.measure import run
 from mjx_dm.bench.options import Options as BenchOptions
 from mjx_dm.bench.options import loop_config
-from mjx_dm.config import Config, ConfigError, LearnerConfig
+from mjx_dm.config import Config, ConfigError, replace
 from mjx_dm.engines import choose_engine
 from mjx_dm.files import write_json
 from mjx_dm.presets import PRESETS
+from mjx_dm.settings import flat
 from mjx_dm.validation import validate
-
-_OF_LEARNER = {field.name for field in dataclasses.fields(LearnerConfig)}
-_OF_RUN = {field.name for field in dataclasses.fields(Config)} - {"learner"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
         run(case, 0.0)
     for _ in range(options.rounds):
         for name, case in cases.items():
-            seconds[name].append(configs[name].num_envs / run(case, 0.0))
+            seconds[name].append(configs[name].physics.num_envs / run(case, 0.0))
     report = {
         "jax": jax.__version__,
         "options": dataclasses.asdict(options) | {"out": ""},
@@ -95,15 +93,18 @@ def base(options: Options) -> Config:
         preset=options.preset, steps=options.steps, replay_size=options.replay_size
     )
     preset = PRESETS[options.preset]
-    config = loop_config(bench, choose_engine(preset.engine)[0], preset.physics, preset.num_envs)
-    return validate(dataclasses.replace(config, random_steps=preset.random_steps))
+    physics = preset.physics
+    engine = choose_engine(physics.engine)[0]
+    config = loop_config(bench, engine, physics.physics, physics.num_envs)
+    return validate(replace(config, random_steps=preset.replay.random_steps))
 
 
 def variant(config: Config, item: str) -> Config:
     """`config` with the settings that `item` names. Raises ConfigError where it cannot be."""
+    known = flat(config)
     for part in item.split(","):
         name, _, text = part.partition("=")
-        if not text or name not in _OF_LEARNER | _OF_RUN:
+        if not text or name not in known:
             raise ConfigError(
                 f"--vary {item} is not understood; give NAME=VALUE[,NAME=VALUE...] of settings of "
                 "train.py, such as num_proposals=4."
@@ -112,14 +113,9 @@ def variant(config: Config, item: str) -> Config:
             value: Any = json.loads(text)
         except ValueError:
             value = text
-        holder = config.learner if name in _OF_LEARNER else config
-        if isinstance(value, str) != isinstance(getattr(holder, name), str):
+        if isinstance(value, str) != isinstance(known[name], str):
             raise ConfigError(f"--vary {item}: {text} is no value of {name}.")
-        if name in _OF_LEARNER:
-            learner = dataclasses.replace(config.learner, **{name: value})
-            config = dataclasses.replace(config, learner=learner)
-        else:
-            config = dataclasses.replace(config, **{name: value})
+        config = replace(config, **{name: value})
     return validate(config)
 
 

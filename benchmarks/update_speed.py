@@ -23,12 +23,12 @@ import sbx
 import tyro
 
 from mjx_dm.bench.cases import full_ring
-from mjx_dm.evaluation.evaluate import ENV_ID
+from mjx_dm.device import compiler_options
 from mjx_dm.files import write_json
-from mjx_dm.learner.density_matching import make_learner, products
+from mjx_dm.learner.density_matching import make_learner
 from mjx_dm.presets import PRESETS
 from mjx_dm.training import replay
-from mjx_dm.types import OBS_SIZE
+from mjx_dm.training.worlds import task_of
 
 CONFIG = PRESETS["cpu"]
 ROWS = 10_000
@@ -53,8 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"update_speed.py: --out: there is no folder {folder}.", file=sys.stderr)
         return 2
     contenders = {
-        OURS: _ours(options.updates, "default"),
-        "mjx_dm, bfloat16": _ours(options.updates, "bfloat16"),
+        OURS: _ours(options.updates),
         "sbx SAC": _theirs(sbx.SAC, options.updates),
         "sbx CrossQ": _theirs(sbx.CrossQ, options.updates),
     }
@@ -67,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     ours = rates[OURS]
     report = {
         "versions": {name: metadata.version(name) for name in ("jax", "sbx-rl")},
-        "batch": CONFIG.learner.batch_size,
+        "batch": CONFIG.replay.batch_size,
         "updates_per_second": {
             name: {
                 "median": statistics.median(rate),
@@ -83,18 +82,19 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _ours(updates: int, precision: str) -> Callable[[], Any]:
-    config, learner = CONFIG.learner, make_learner(CONFIG.learner)
-    obs = jax.random.normal(jax.random.key(0), (CONFIG.num_envs, OBS_SIZE))
-    ring = full_ring(replay.init(ROWS, CONFIG.num_envs), obs)
+def _ours(updates: int) -> Callable[[], Any]:
+    spaces, num_envs = task_of(CONFIG).spaces, CONFIG.physics.num_envs
+    learner = make_learner(CONFIG, spaces)
+    obs = jax.random.normal(jax.random.key(0), (num_envs, spaces.obs_size))
+    ring = full_ring(replay.init(ROWS, num_envs, spaces), obs)
+    size, gamma = CONFIG.replay.batch_size, CONFIG.critic.discount
 
-    @functools.partial(jax.jit, compiler_options=products.compiler_options(precision))
+    @functools.partial(jax.jit, compiler_options=compiler_options())
     def chunk(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
             sample_key, key = jax.random.split(key)
-            batch = replay.sample(ring, sample_key, config.batch_size, 1, config.discount)
-            with jax.default_matmul_precision(precision):
-                return learner.update(state, batch, key)[0], key
+            batch = replay.sample(ring, sample_key, size, 1, gamma)
+            return learner.update(state, batch, key)[0], key
 
         state, _ = jax.lax.scan(step, state, jax.random.split(key, updates))
         return state, jax.random.fold_in(key, 1)
@@ -111,8 +111,8 @@ def _ours(updates: int, precision: str) -> Callable[[], Any]:
 def _theirs(algorithm: Any, updates: int) -> Callable[[], Any]:
     model = algorithm(
         "MlpPolicy",
-        gymnasium.make(ENV_ID),
-        batch_size=CONFIG.learner.batch_size,
+        gymnasium.make("Humanoid-v4"),
+        batch_size=CONFIG.replay.batch_size,
         buffer_size=ROWS,
         policy_kwargs={"net_arch": {"pi": [256, 256, 256], "qf": [256, 256]}},
         seed=0,
@@ -122,7 +122,7 @@ def _theirs(algorithm: Any, updates: int) -> Callable[[], Any]:
     model.learn(ROWS)
 
     def update() -> None:
-        model.train(updates, CONFIG.learner.batch_size)
+        model.train(updates, CONFIG.replay.batch_size)
         jax.block_until_ready(model.policy.qf_state.params)
 
     # Twice: CrossQ's program depends on where the last call ended.

@@ -1,16 +1,23 @@
-"""What a run is: frozen dataclasses and their file. Imports no JAX."""
+"""What a run is: its settings, in groups, and their file. Imports no JAX."""
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
+from mjx_dm import settings
+from mjx_dm.settings import ConfigError, replace, setting
+
+__all__ = ["Config", "ConfigError", "load", "replace", "to_json"]
+
+# Of config.json. An unknown version is refused.
+VERSION = 2
+# What a run writes into its config.json beside the settings.
+OF_TASK = ("spaces", "task_version")
 
 ENGINES = ("auto", "mujoco", "mjx", "warp")
-PHYSICS = ("v4", "fast")
-PROPOSALS = ("prior", "policy", "broad", "moved")
+PHYSICS = ("auto", "exact", "v4", "fast")
+PROPOSALS = ("prior", "policy")
 ACTION_RULES = {
     "sample": "a sample",
     "mean": "mixture mean",
@@ -18,8 +25,9 @@ ACTION_RULES = {
     "best_component": "component mean with the highest Q",
     "best_of": "best of 16 samples by Q",
 }
-PRECISIONS = ("default", "bfloat16", "tensorfloat32", "highest")
+PRECISIONS = ("default", "tensorfloat32", "highest")
 CRITICS = ("categorical", "scalar")
+MIRROR = ("auto", "on", "off")
 OBS_DTYPES = ("float32", "bfloat16")
 ACTIVATIONS = ("relu", "silu")
 
@@ -31,112 +39,163 @@ MAY_CHANGE_ON_RESUME = {
 }  # fmt: skip
 
 
-class ConfigError(ValueError):
-    """One sentence: what is wrong, where, and what would be right."""
+@dataclasses.dataclass(frozen=True)
+class TaskSettings:
+    """What is trained."""
+
+    task: str = "Humanoid-v4"
+    """Name of the task; --list-tasks shows all."""
+    task_options: tuple[str, ...] = ()
+    """Options of the task, NAME=VALUE each, as Gymnasium's constructor of it has them:
+    contact_cost_weight=0 "healthy_z_range=(0.3, 1.0)"."""
+    max_episode_steps: int | None = setting(None, above=0)
+    """Time limit of an episode in training; the task's own if left out. Scores are over whole
+    episodes under the task's own limit. 250 on --resume makes a run that is nearly done learn the
+    way from standing into its gait, where good policies fall."""
 
 
 @dataclasses.dataclass(frozen=True)
-class LearnerConfig:
-    """The density-matching learner. Q, temperature and alpha are in scaled-reward units."""
+class PhysicsSettings:
+    """How it is simulated."""
 
-    batch_size: int = 256
+    engine: str = setting("auto", choices=ENGINES)
+    """What simulates: mujoco (C, CPU), mjx (any device), warp (NVIDIA) or auto."""
+    physics: str = setting("auto", choices=PHYSICS)
+    """exact (or v4) is the robot's own integrator and solver, fast is Euler with Newton; auto takes
+    fast where a policy is known to keep its return, as --list-tasks tells."""
+    num_envs: int = setting(32, above=0)
+    """Worlds that are simulated together."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplaySettings:
+    """What is kept, and how it is learned from."""
+
+    replay_size: int = setting(1_000_000, above=0, may_exceed_int32=True)
+    """Transitions kept."""
+    random_steps: int = setting(10_000, at_least=0)
+    """Environment steps with uniform random actions before the first update."""
+    updates_per_step: int = setting(1, above=0)
+    """Updates of the critics and the policy after each step of all worlds."""
+    batch_size: int = setting(256, above=0)
     """Transitions per update of the critics."""
-    policy_delay: int = 1
-    """Updates of the critics for each of the policy (Fujimoto et al. 2018)."""
-    actor_batch_size: int = 128
-    """States of the batch that the policy is fitted on."""
-    recency: float = 1.0
+    recency: float = setting(1.0, above=0)
     """How much more often what is new is drawn from the replay: at an age of u^recency of the
     oldest's, u uniform; 1 draws all alike, 3 half of a batch from the newest eighth."""
-    mirror: bool = False
-    """Every other transition of a batch is learned from with left and right exchanged."""
-    discount: float = 0.98
-    num_steps: int = 1
+    mirror: str = setting("off", choices=MIRROR)
+    """Every other transition of a batch is learned from with left and right exchanged: on, off, or
+    auto, where the robot is its own mirror image."""
+    num_steps: int = setting(1, above=0)
     """Steps of reward in the TD target before it bootstraps."""
-    polyak: float = 0.05
-    """Step of the target critic towards the critic: target <- (1-polyak) target + polyak critic."""
-    polyak_every: int = 1
-    """Updates between two target steps."""
-    actor_average: float = 5e-4
-    """Step of the policy that is scored towards the one that learns, in each of the latter's
-    updates; 1 scores the latter."""
-    average_worlds: float = 0.0
-    """Share of the worlds in which the policy that is scored acts, so that the critic learns what
-    that leads to; in the others the one that learns acts. Half is steadier and slower."""
-    actor_lr: float = 3e-4
-    critic_lr: float = 6e-4
-    max_grad_norm: float = 10.0
-    weight_decay: float = 0.0
-    """Share of every weight that an update takes away, in learning rates (AdamW)."""
-    actor_widths: tuple[int, ...] = (256, 256, 256)
-    critic_widths: tuple[int, ...] = (256, 256)
-    critic_residual: bool = False
-    """Hidden layers of the critics after the first add to what they are given (equal widths)."""
-    activation: str = "silu"
-    layer_norm: bool = True
+    bootstrap_time_limits: bool = True
+    """A time limit is not a death: bootstrap through it."""
     normalize_obs: bool = True
-    obs_dtype: str = "float32"
+    """Networks see observations of mean 0 and variance 1, by the statistics of all so far."""
+    obs_dtype: str = setting("float32", choices=OBS_DTYPES)
     """What observations are rounded to before anything sees them: float32, or bfloat16, which
     halves the replay."""
-    num_components: int = 4
-    """K, the components of the mixture."""
-    num_proposals: int = 8
-    """M, the actions weighed per state."""
-    proposal: str = "policy"
-    """Where the M actions come from: prior (standard normal), policy (clipped to the box), broad
-    (the policy's and some of the whole box) or moved (the policy's, up the gradient of Q)."""
-    broad_share: float = 0.1
-    """Share of broad proposals that are uniform over the legal box."""
-    importance_correction: bool = False
-    """Divide the weights by the density of the proposals: fit exp(Q/T) whatever they come from."""
-    move_kl: float = 0.1
-    """How far moved proposals go: KL in nats, mean over states, between moved and policy."""
-    subtract_score: bool = False
-    """Fit log pi(proposals) - log pi(policy's own samples): the same gradient in the mean, with
-    the noise of the samples taken out."""
-    bounded: bool = True
-    """Actions live in [-1, 1], means go through tanh; otherwise in v4 units, unbounded."""
-    log_std_min: float = -5.0
-    log_std_max: float = 0.0
-    temperature: float = 1.0
-    """T of the weights softmax(Q / T), or its start when ess_target is set."""
-    ess_target: float | None = 0.5
-    """Move log T by 0.01 an update of the policy so that ESS / M stays here; none keeps T fixed."""
-    kl_target: float | None = None
-    """Move log T so that the KL of the weights to even ones, in nats, stays here instead."""
-    alpha: float = 0.01
-    """Entropy coefficient, or its start when std_target is set."""
-    std_target: float | None = 0.15
-    """Move log alpha so that the policy's mean standard deviation stays here; none keeps alpha."""
-    entropy_target: float | None = None
-    """Move log alpha so that the entropy of the policy, in nats, stays here instead."""
-    alpha_step: float = 3e-4
-    """Step of log alpha in an update of the policy."""
-    log_std_bonus: float = 0.0
-    """lambda of the published actor loss."""
-    weight_entropy: float = 0.0
-    """What a nat of entropy of the mixture's weights is worth in the policy's objective; 0.3 keeps
-    three of four components in use."""
-    action_rule: str = "sample"
-    """Behaviour and bootstrap action: a sample, the mixture's mean, the mean of the heaviest
-    component, the component mean with the highest Q, or the best of 16 samples by Q."""
-    critic: str = "categorical"
-    num_atoms: int = 101
-    value_min: float = -20.0
-    value_max: float = 120.0
-    """Support of the categorical critic, in scaled reward."""
-    reward_scale: float = 0.1
-    """Scaled reward is so many times the environment's."""
     normalize_reward: bool = False
     """Divide rewards, before they are scaled, by the running standard deviation of the discounted
     return, or by more where the largest return would not fit below value_max."""
-    bootstrap_time_limits: bool = True
-    """A time limit is not a death: bootstrap through it."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
-    """One training run."""
+class NetworkSettings:
+    """What the policy and the critics share."""
+
+    activation: str = setting("silu", choices=ACTIVATIONS)
+    """relu or silu."""
+    layer_norm: bool = True
+    """Normalise every hidden layer."""
+    max_grad_norm: float = setting(10.0, above=0, may_be_infinite=True)
+    """A gradient longer than this is shortened to it."""
+    matmul_precision: str = setting("default", choices=PRECISIONS)
+    """The learner's matrix products: default (JAX's own: float32 on a CPU, TensorFloat-32 on an
+    NVIDIA GPU), tensorfloat32 or highest. Physics and the weighing of actions always run at the
+    highest."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicySettings:
+    """The mixture, and what it is fitted to."""
+
+    actor_widths: tuple[int, ...] = setting((256, 256, 256), above=0)
+    """Units of each hidden layer."""
+    actor_lr: float = setting(3e-4, above=0)
+    """Learning rate."""
+    actor_batch_size: int = setting(128, above=0)
+    """States of the batch that the policy is fitted on."""
+    actor_average: float = setting(5e-4, above=0, at_most=1)
+    """Step of the policy that is scored towards the one that learns, in each of the latter's
+    updates; 1 scores the latter."""
+    num_components: int = setting(4, above=0)
+    """K, the components of the mixture."""
+    bounded: bool = True
+    """Actions live in [-1, 1], means go through tanh; otherwise in the task's own units,
+    unbounded."""
+    log_std_min: float = -5.0
+    """Lower bound of log sigma."""
+    log_std_max: float = 0.0
+    """Upper bound of log sigma."""
+    num_proposals: int = setting(8, above=0)
+    """M, the actions weighed per state."""
+    proposal: str = setting("policy", choices=PROPOSALS)
+    """Where the M actions come from: prior (standard normal) or policy (clipped to the box)."""
+    log_std_bonus: float = setting(0.0, at_least=0)
+    """lambda of the published actor loss."""
+    weight_entropy: float = setting(0.0, at_least=0)
+    """What a nat of entropy of the mixture's weights is worth in the policy's objective; 0.3 keeps
+    three of four components in use."""
+    action_rule: str = setting("sample", choices=ACTION_RULES)
+    """Behaviour and bootstrap action: a sample, the mixture's mean, the mean of the heaviest
+    component, the component mean with the highest Q, or the best of 16 samples by Q."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticSettings:
+    """The twin critics. Q is in scaled reward."""
+
+    critic_widths: tuple[int, ...] = setting((256, 256), above=0)
+    """Units of each hidden layer."""
+    critic_lr: float = setting(6e-4, above=0)
+    """Learning rate."""
+    discount: float = setting(0.98, above=0, at_most=1)
+    """gamma."""
+    polyak: float = setting(0.05, above=0, at_most=1)
+    """Step of the target critic towards the critic: target <- (1-polyak) target + polyak critic."""
+    polyak_every: int = setting(1, above=0)
+    """Updates between two target steps."""
+    critic: str = setting("categorical", choices=CRITICS)
+    """categorical (the distribution of the return) or scalar (its mean)."""
+    num_atoms: int = setting(101, at_least=2)
+    """Atoms of the categorical critic."""
+    value_min: float = -20.0
+    """Lower end of the categorical critic's support, in scaled reward."""
+    value_max: float = 120.0
+    """Upper end of the categorical critic's support, in scaled reward."""
+    reward_scale: float = setting(0.1, above=0)
+    """Scaled reward is so many times the environment's."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TemperatureSettings:
+    """How sharply actions are weighed, and what entropy is worth. In units of scaled reward."""
+
+    temperature: float = setting(1.0, above=0)
+    """T of the weights softmax(Q / T), or its start when ess_target is set."""
+    ess_target: float | None = setting(0.5, above=0, at_most=1)
+    """Move log T by 0.01 an update of the policy so that ESS / M stays here; none keeps T fixed."""
+    alpha: float = setting(0.01, at_least=0)
+    """Entropy coefficient, or its start when std_target is set."""
+    std_target: float | None = setting(0.15, above=0)
+    """Move log alpha so that the policy's mean standard deviation stays here; none keeps alpha."""
+    alpha_step: float = setting(3e-4, above=0)
+    """Step of log alpha in an update of the policy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """How long it goes on, and what it leaves."""
 
     preset: str = "cpu"
     """Settings to start from: cpu, gpu, published or smoke."""
@@ -145,90 +204,68 @@ class Config:
     resume: bool = False
     """Go on from the newest intact checkpoint in run_dir, with the settings saved there; a setting
     that is changed then is saved in their place."""
-    seed: int = 0
-    env_steps: int = 10_000_000
+    seed: int = setting(0, power_of_2=32, may_exceed_int32=True)
+    """Of everything that is drawn."""
+    env_steps: int = setting(10_000_000, above=0, may_exceed_int32=True)
     """Environment steps in all, over all worlds."""
-    minutes: float | None = None
+    minutes: float | None = setting(None, above=0, may_be_infinite=True)
     """Stop after so many minutes of training in all, if env_steps are not reached before."""
-    engine: str = "auto"
-    """What simulates: mujoco (C, CPU), mjx (any device), warp (NVIDIA) or auto."""
-    physics: str = "fast"
-    """v4 is Gymnasium's own integrator and solver; fast is Euler with Newton."""
-    num_envs: int = 32
-    max_episode_steps: int = 1000
-    """Time limit of an episode in training; scores are over whole episodes of 1,000 steps. 250 on
-    --resume makes a run that is nearly done learn the way from standing into its gait, where good
-    policies fall."""
-    random_steps: int = 10_000
-    """Environment steps with uniform random actions before the first update."""
-    updates_per_step: int = 1
-    """Updates of the critics after each step of all worlds."""
-    replay_size: int = 1_000_000
-    """Transitions kept."""
-    chunk_iterations: int = 100
+    chunk_iterations: int = setting(100, above=0)
     """Steps of all worlds, with their updates, in one launch of the program."""
-    checkpoint_minutes: float = 2.0
+    checkpoint_minutes: float = setting(2.0, above=0, may_be_infinite=True)
     """Minutes of training between checkpoints."""
-    keep_checkpoints: int = 5
+    keep_checkpoints: int = setting(5, above=0)
+    """The newest checkpoints that stay."""
     save_replay: bool = True
-    """Keep the replay when the run ends or is stopped (1.6 GB per million transitions), so that
-    --resume goes on as if nothing had happened; without it the policy forgets at first."""
-    eval_every: int = 0
-    """Environment steps between evaluations in Humanoid-v4; 0 evaluates at the end only."""
-    eval_episodes: int = 10
-    matmul_precision: str = "default"
-    """The learner's matrix products: default (JAX's own: float32 on a CPU, TensorFloat-32 on an
-    NVIDIA GPU), bfloat16 (faster on a CPU with AMX), tensorfloat32 or highest. Physics and the
-    weighing of actions always run at the highest."""
-    learner: Annotated[LearnerConfig, tyro.conf.arg(name="")] = LearnerConfig()
+    """Keep the replay when the run ends or is stopped (four bytes for every number of
+    a transition), so that --resume goes on as if nothing had happened; without it the policy
+    forgets at first."""
+    eval_every: int = setting(0, at_least=0, may_exceed_int32=True)
+    """Environment steps between evaluations in the task; 0 evaluates at the end only."""
+    eval_episodes: int = setting(10, above=0)
+    """Episodes of an evaluation."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One training run."""
+
+    task: TaskSettings = TaskSettings()
+    physics: PhysicsSettings = PhysicsSettings()
+    replay: ReplaySettings = ReplaySettings()
+    networks: NetworkSettings = NetworkSettings()
+    policy: PolicySettings = PolicySettings()
+    critic: CriticSettings = CriticSettings()
+    temperatures: TemperatureSettings = TemperatureSettings()
+    run: RunSettings = RunSettings()
 
     @property
     def directory(self) -> Path:
         """The run directory."""
-        return Path(self.run_dir or f"runs/{self.preset}")
+        return Path(self.run.run_dir or f"runs/{self.run.preset}")
 
 
 def to_json(config: Config) -> dict[str, Any]:
-    """The settings as JSON values."""
-    return dataclasses.asdict(config)
+    """The settings as JSON values, by group, with the version of their form."""
+    return {"version": VERSION} | settings.to_json(config)
 
 
 def load(path: Path) -> Config:
-    """Reads the `config.json` of a run. Raises ConfigError if it cannot be read."""
+    """The settings in the `config.json` of a run. Raises ConfigError if it cannot be read."""
     try:
         raw = json.loads(path.read_text())
-        learner = LearnerConfig(**_from_json(LearnerConfig, raw.pop("learner")))
-        return Config(**_from_json(Config, raw), learner=learner)
-    except (OSError, ValueError, OverflowError) as error:
+        if not isinstance(raw, dict):
+            raise ValueError("it holds no settings")
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} is not the config.json of a run: {error}.") from error
-    except (KeyError, TypeError, AttributeError) as error:
+    version = raw.pop("version", 1)
+    if version != VERSION:
         raise ConfigError(
-            f'{path} is not the config.json of a run: it must hold settings and, as "learner", '
-            "those of the learner."
-        ) from error
-
-
-# How JSON holds a setting of each type: in words, the types it has there, and the way back.
-_IN_JSON: dict[Any, tuple[str, set[type], Callable[[Any], Any]]] = {
-    bool: ("true or false", {bool}, bool),
-    int: ("a whole number", {int}, int),
-    float: ("a number", {int, float}, float),
-    float | None: ("a number or null", {int, float, type(None)}, float),
-    str: ("a string", {str}, str),
-    tuple[int, ...]: ("a list of whole numbers", {list}, tuple),
-}
-
-
-def _from_json(holder: type, raw: dict[str, Any]) -> dict[str, Any]:
-    """`raw` as settings of `holder`; raises ValueError where one is unknown or of another type."""
-    types = {field.name: field.type for field in dataclasses.fields(holder)}
-    settings = {}
-    for name, value in raw.items():
-        if name not in types:
-            raise ValueError(f'"{name}" is not a setting')
-        words, allowed, convert = _IN_JSON[types[name]]
-        listed = value if isinstance(value, list) else ()
-        if type(value) not in allowed or any(type(number) is not int for number in listed):
-            raise ValueError(f'"{name}" is {json.dumps(value)} and must be {words}')
-        settings[name] = None if value is None else convert(value)
-    return settings
+            f"{path} has version {json.dumps(version)} and this mjx_dm reads version {VERSION}: "
+            "use the mjx_dm that wrote it, or begin a new run."
+        )
+    try:
+        groups = {name: value for name, value in raw.items() if name not in OF_TASK}
+        return settings.from_json(Config, groups)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{path} is not the config.json of a run: {error}.") from error

@@ -15,24 +15,28 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from mjx_dm import config as configs
 from mjx_dm.bench import report
-from mjx_dm.config import Config, ConfigError
+from mjx_dm.config import Config, ConfigError, replace
+from mjx_dm.device import compiler_options
 from mjx_dm.engines import Engine, choose_engine, make_engine
 from mjx_dm.envs import batch as envs
 from mjx_dm.files import write_json
-from mjx_dm.learner import networks, products
-from mjx_dm.learner.density_matching import to_env_action
+from mjx_dm.learner import networks
+from mjx_dm.learner.actions import into_box, to_env_action
 from mjx_dm.learner.gmm import GMM
 from mjx_dm.presets import PRESETS, preset_in
-from mjx_dm.tasks.humanoid import ACTION_LIMIT, EPISODE_STEPS
+from mjx_dm.settings import flag, flat
+from mjx_dm.training import normalisation
 from mjx_dm.training import program as training
+from mjx_dm.training.worlds import make_worlds, task_of
 from mjx_dm.validation import validate
 
 
@@ -43,20 +47,19 @@ class Options:
     out: Path = Path("population.json")
     """JSON, written anew after every round."""
     vary: tuple[str, ...] = ()
-    """NAME=A,B, up to eight times: two values of a setting of the learner."""
+    """NAME=A,B, up to eight times: two values of a setting."""
     round_env_steps: int = 1_000_000
     """Each learner's environment steps between two scores."""
-    config: Annotated[Config, tyro.conf.arg(name="")] = PRESETS["gpu"]
+    config: Config = PRESETS["gpu"]
 
 
 # Numbers that no shape and no branch of the learner's program depends on.
 VARIED = (
     "actor_average", "actor_lr", "alpha_step", "critic_lr", "discount", "ess_target",
-    "log_std_min", "max_grad_norm", "move_kl", "polyak", "recency", "reward_scale", "std_target",
-    "weight_decay",
+    "log_std_min", "max_grad_norm", "polyak", "recency", "reward_scale", "std_target",
 )  # fmt: skip
 
-# Settings of a run that is saved and scored in Humanoid-v4.
+# Settings of a run that is saved and scored in its task.
 _OF_A_RUN = (
     "run_dir", "resume", "checkpoint_minutes", "keep_checkpoints", "save_replay", "eval_every",
     "eval_episodes",
@@ -104,10 +107,11 @@ def population(options: Options) -> tuple[list[dict[str, float]], dict[str, jax.
     Raises ConfigError where --vary is not understood, a value is out of its setting's range, a
     setting is given that a population has no use for, or --out is a folder.
     """
+    preset = flat(PRESETS[options.config.run.preset])
     for name in _OF_A_RUN:
-        if getattr(options.config, name) != getattr(PRESETS[options.config.preset], name):
+        if flat(options.config)[name] != preset[name]:
             raise ConfigError(
-                f"--{name.replace('_', '-')} is for train.py: a population is scored every "
+                f"{flag(name)} is for train.py: a population is scored every "
                 "--round-env-steps and only its scores are written; leave it out."
             )
     if options.out.is_dir():
@@ -133,43 +137,41 @@ def population(options: Options) -> tuple[list[dict[str, float]], dict[str, jax.
         for chosen in design(len(values))
     ]
     for row in rows:
-        validate(with_settings(options.config, row))
+        validate(replace(options.config, **row))
     return rows, {name: jnp.asarray([row[name] for row in rows]) for name in values}
-
-
-def with_settings(config: Config, settings: dict[str, Any]) -> Config:
-    """`config` with these settings of the learner, which may be traced."""
-    return dataclasses.replace(config, learner=dataclasses.replace(config.learner, **settings))
 
 
 def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> tuple[Any, Any, Any]:
     """init(keys) -> state, advance(state) -> (state, metrics) and score(learner, normalizer, keys)
     -> (returns, lengths), each with a leading axis of learners."""
-    env = envs.HumanoidEnv(engine, config.num_envs, max_episode_steps=config.max_episode_steps)
-    whole = envs.HumanoidEnv(engine, config.num_envs)
+    num_envs = config.physics.num_envs
+    env = make_worlds(config, engine)
+    whole = envs.BatchEnv(env.task, engine, num_envs)
+    spaces = env.spaces
 
     def init(keys: jax.Array) -> Any:
-        def one(settings, key):
-            return training.init(with_settings(config, settings), env, key)
+        def one(varied, key):
+            return training.init(replace(config, **varied), env, key)
 
         return jax.vmap(one)(stacked, keys)
 
     def advance(state: Any) -> Any:
-        def one(settings, state):
-            return training.make_chunk(with_settings(config, settings), env)(state)
+        def one(varied, state):
+            return training.make_chunk(replace(config, **varied), env)(state)
 
         return jax.vmap(one)(stacked, state)
 
     def score(learner: Any, normalizer: Any, keys: jax.Array) -> Any:
-        policy, n = networks.Policy(config.learner), config.num_envs
+        policy, n = networks.mixture_network(config, spaces), num_envs
+        obs_dtype, normalize_obs = config.replay.obs_dtype, config.replay.normalize_obs
 
         def one(actor, normalizer, key):
             def step(carry, _):
                 state, total, alive, length = carry
-                obs = networks.seen(config.learner, normalizer, state.obs)
+                obs = normalisation.seen(normalizer, state.obs, obs_dtype, normalize_obs)
                 gmm = cast(GMM, policy.apply(actor, obs))
-                action = to_env_action(config.learner, gmm.mean())
-                state = whole.step(state, jnp.clip(action, -ACTION_LIMIT, ACTION_LIMIT))
+                action = into_box(spaces, to_env_action(config, spaces, gmm.mean()))
+                state = whole.step(state, action)
                 total = total + jnp.where(alive, state.reward, 0.0)
                 length = length + alive
                 alive = alive & ~state.terminated & ~state.truncated
@@ -181,7 +183,7 @@ def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> t
                 jnp.ones(n, bool),
                 jnp.zeros(n, jnp.int32),
             )
-            (_, total, _, length), _ = jax.lax.scan(step, start, length=EPISODE_STEPS)
+            (_, total, _, length), _ = jax.lax.scan(step, start, length=whole.max_episode_steps)
             return total, length
 
         return jax.vmap(one)(learner.average_actor, normalizer, keys)
@@ -195,46 +197,51 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         default = Options(config=preset_in(arguments, "gpu"))
         options = tyro.cli(
-            Options, args=arguments, default=default, prog="python -m mjx_dm.population"
+            tyro.conf.OmitArgPrefixes[Options],
+            args=arguments,
+            default=default,
+            prog="python -m mjx_dm.population",
         )
         config = options.config
         rows, stacked = population(options)
-        name, _ = choose_engine(config.engine)
+        task = task_of(config)
+        name, _ = choose_engine(config.physics.engine)
         options.out.parent.mkdir(parents=True, exist_ok=True)
     except (ConfigError, OSError) as error:
         print(f"mjx_dm.population: {error}", file=sys.stderr)
         return 2
     size = len(rows)
-    engines = (make_engine(name, config.physics, config.num_envs * n) for n in (1, size))
+    physics, n = config.physics.physics, config.physics.num_envs
+    engines = (make_engine(task, name, physics, count * n) for count in (1, size))
     init, advance, score = programs(config, stacked, Pooled(*engines))
-    keys, score_keys = jax.random.split(jax.random.key(config.seed), (2, size))
+    keys, score_keys = jax.random.split(jax.random.key(config.run.seed), (2, size))
     shapes = jax.eval_shape(init, keys)
     begun = time.monotonic()
     with ThreadPoolExecutor() as pool:
         lowered = advance.lower(shapes), score.lower(shapes.learner, shapes.normalizer, score_keys)
         chunk, judge = pool.map(
-            lambda program: program.compile(products.compiler_options(config.matmul_precision)),
+            lambda program: program.compile(compiler_options()),
             lowered,
         )
     print(f"{size} learners compiled in {time.monotonic() - begun:.0f} s", flush=True)
     state = init(keys)
-    round_steps = min(options.round_env_steps, config.env_steps)
-    launches = max(1, round_steps // (config.num_envs * config.chunk_iterations))
+    round_steps = min(options.round_env_steps, config.run.env_steps)
+    launches = max(1, round_steps // (n * config.run.chunk_iterations))
     found: dict[str, Any] = {
         "machine": report.machine(),
-        "settings": dataclasses.asdict(config),
+        "settings": configs.to_json(config),
         "learners": rows,
         "rounds": [],
     }
     steps, trained = 0, 0.0
-    while steps < config.env_steps and trained < 60 * (config.minutes or np.inf):
+    while steps < config.run.env_steps and trained < 60 * (config.run.minutes or np.inf):
         start = time.monotonic()
         for _ in range(launches):
             state, metrics = chunk(state)
         metrics = jax.device_get(jax.block_until_ready(metrics))
         trained += time.monotonic() - start
         returns, lengths = jax.device_get(judge(state.learner, state.normalizer, score_keys))
-        steps = int(state.iteration[0]) * config.num_envs
+        steps = int(state.iteration[0]) * n
         found["rounds"].append(
             {
                 "env_steps": steps,

@@ -1,21 +1,23 @@
 """Whole sets of settings by name."""
 
-import dataclasses
+from mjx_dm.config import Config, ConfigError, replace
 
-from mjx_dm.config import Config, ConfigError, LearnerConfig
-
-_CPU = Config(
+_CPU = replace(
+    Config(),
     preset="cpu",
     env_steps=10_000_000,
     eval_every=250_000,
     # 64 states take 0.83 of the time that 128 do on a CPU; what is new counts more, every other
-    # transition is reflected and no sigma falls below 0.05, for an earlier start (docs/learner.md).
-    learner=LearnerConfig(actor_batch_size=64, recency=3.0, mirror=True, log_std_min=-3.0),
+    # transition is reflected and no sigma falls below 0.05, for an earlier start: docs/findings.md.
+    actor_batch_size=64,
+    recency=3.0,
+    mirror="auto",
+    log_std_min=-3.0,
 )
 
 PRESETS: dict[str, Config] = {
     "cpu": _CPU,
-    "gpu": dataclasses.replace(
+    "gpu": replace(
         _CPU,
         preset="gpu",
         env_steps=100_000_000,
@@ -24,45 +26,44 @@ PRESETS: dict[str, Config] = {
         random_steps=50_000,
         chunk_iterations=50,
         eval_every=5_000_000,
-        learner=dataclasses.replace(_CPU.learner, actor_batch_size=128),
+        actor_batch_size=128,
     ),
-    "published": Config(
+    "published": replace(
+        Config(),
         preset="published",
         env_steps=1_000_000,
-        physics="v4",
+        physics="exact",
         num_envs=50,
         updates_per_step=50,
-        learner=LearnerConfig(
-            batch_size=512,
-            actor_batch_size=512,
-            discount=0.99,
-            polyak=0.005,
-            polyak_every=50,
-            actor_average=1.0,
-            actor_lr=3e-4,
-            critic_lr=3e-4,
-            max_grad_norm=float("inf"),
-            actor_widths=(256, 256),
-            activation="relu",
-            layer_norm=False,
-            normalize_obs=False,
-            num_components=32,
-            num_proposals=64,
-            proposal="prior",
-            bounded=False,
-            log_std_min=-4.0,
-            log_std_max=2.0,
-            ess_target=None,
-            alpha=0.0,
-            std_target=None,
-            log_std_bonus=0.01,
-            action_rule="best_component",
-            critic="scalar",
-            reward_scale=1.0,
-            bootstrap_time_limits=False,
-        ),
+        batch_size=512,
+        actor_batch_size=512,
+        discount=0.99,
+        polyak=0.005,
+        polyak_every=50,
+        actor_average=1.0,
+        actor_lr=3e-4,
+        critic_lr=3e-4,
+        max_grad_norm=float("inf"),
+        actor_widths=(256, 256),
+        activation="relu",
+        layer_norm=False,
+        normalize_obs=False,
+        num_components=32,
+        num_proposals=64,
+        proposal="prior",
+        bounded=False,
+        log_std_min=-4.0,
+        log_std_max=2.0,
+        ess_target=None,
+        alpha=0.0,
+        std_target=None,
+        log_std_bonus=0.01,
+        action_rule="best_component",
+        critic="scalar",
+        reward_scale=1.0,
+        bootstrap_time_limits=False,
     ),
-    "smoke": dataclasses.replace(
+    "smoke": replace(
         _CPU,
         preset="smoke",
         env_steps=512,
@@ -72,15 +73,12 @@ PRESETS: dict[str, Config] = {
         chunk_iterations=16,
         eval_every=0,
         eval_episodes=1,
-        learner=dataclasses.replace(
-            _CPU.learner,
-            batch_size=32,
-            actor_batch_size=16,
-            actor_widths=(32, 32),
-            critic_widths=(32, 32),
-            num_components=2,
-            num_proposals=4,
-        ),
+        batch_size=32,
+        actor_batch_size=16,
+        actor_widths=(32, 32),
+        critic_widths=(32, 32),
+        num_components=2,
+        num_proposals=4,
     ),
 }
 

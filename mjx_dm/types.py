@@ -1,15 +1,8 @@
-"""The shapes of Humanoid-v4 and the records that go from step to step and to the learner."""
+"""The records that go from step to step and to the learner."""
 
 from typing import NamedTuple
 
 from jaxtyping import Array, Bool, Float
-
-# What is observed, in this order: qpos without x and y, qvel, and MuJoCo's derived fields.
-OBS_PARTS = {"qpos": 22, "qvel": 23, "cinert": 140, "cvel": 84, "qfrc_actuator": 23, "cfrc_ext": 84}
-OBS_SIZE = 376
-ACTION_SIZE = 17
-NQ = 24
-NV = 23
 
 
 class Spaces(NamedTuple):
@@ -22,15 +15,11 @@ class Spaces(NamedTuple):
 
 
 class PhysicsState(NamedTuple):
-    """What one step hands to the next. Units: m, rad, s.
+    """What one step of the physics hands to the next; units m, rad, s."""
 
-    `com_x` is the centre of mass along x, from the body positions as the last step left them.
-    """
-
-    qpos: Float[Array, "N 24"]
-    qvel: Float[Array, "N 23"]
-    qacc_warmstart: Float[Array, "N 23"]
-    com_x: Float[Array, "N"]
+    qpos: Float[Array, "N nq"]
+    qvel: Float[Array, "N nv"]
+    qacc_warmstart: Float[Array, "N nv"]
 
 
 class Transition(NamedTuple):
@@ -40,9 +29,9 @@ class Transition(NamedTuple):
     row must not be learned from (a quarantined world, or a successor that was not kept).
     """
 
-    obs: Float[Array, "*batch 376"]
-    action: Float[Array, "*batch 17"]
+    obs: Float[Array, "*batch obs"]
+    action: Float[Array, "*batch act"]
     reward: Float[Array, "*batch"]
     discount: Float[Array, "*batch"]
-    next_obs: Float[Array, "*batch 376"]
+    next_obs: Float[Array, "*batch obs"]
     valid: Bool[Array, "*batch"]

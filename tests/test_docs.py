@@ -1,25 +1,117 @@
-"""The Python in README.md and docs/environment.md runs as it stands there."""
+"""The pages are true: their Python runs, and what they name exists."""
 
-import importlib.util
+import dataclasses
 import re
 from pathlib import Path
 from textwrap import dedent
 
-import jax
 import pytest
 
+from mjx_dm import settings
+from mjx_dm.bench.options import Options as BenchOptions
+from mjx_dm.cli import EvalOptions
+from mjx_dm.config import Config
+
 ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+PYTHON = re.compile(r"^ *```python\n(.*?)^ *```$", re.S | re.M)
+# Of a page's text: `code` and what stands in a block of commands.
+SPAN = re.compile(r"`([^`\n]+)`")
+BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.S | re.M)
+FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]*)")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/environment.md"])
+def text(page: str) -> str:
+    return (ROOT / page).read_text()
+
+
+def commands(page: str) -> list[str]:
+    """Every command and code span of a page, one a line, continued lines joined."""
+    lines = "\n".join(BLOCK.findall(text(page))).replace("\\\n", " ").splitlines()
+    return lines + SPAN.findall(BLOCK.sub("", text(page)))
+
+
+def flags_of(defaults: dict[str, object]) -> set[str]:
+    off = {f"no_{name}" for name, value in defaults.items() if isinstance(value, bool)}
+    return {name.replace("_", "-") for name in defaults.keys() | off | {"help"}}
+
+
+def defaults_of(options: type) -> dict[str, object]:
+    return {field.name: field.default for field in dataclasses.fields(options)}
+
+
+TRAIN = flags_of(settings.flat(Config())) | {"list-tasks"}
+EVALUATE = flags_of(defaults_of(EvalOptions))
+BENCH = flags_of(defaults_of(BenchOptions))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(text(page))])
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, capsys, monkeypatch):
-    # One block gives it back to JAX, for Brax's trainers; it goes again with the test.
-    monkeypatch.setattr(jax, "device_put_replicated", None, raising=False)
-    blocks = re.findall(r"^ *```python\n(.*?)^ *```$", (ROOT / page).read_text(), re.S | re.M)
-    assert blocks
+    monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}
-    for block in blocks:
-        if "stable_baselines3" in block and not importlib.util.find_spec("stable_baselines3"):
-            continue
+    for block in PYTHON.findall(text(page)):
         exec(dedent(block), names)
     assert capsys.readouterr().out.strip()
+
+
+def test_the_readme_is_one_screen():
+    readme = text("README.md")
+    assert len(readme.splitlines()) <= 120
+    assert len(readme.split()) <= 700
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "README.md"])
+def test_a_page_of_the_docs_has_at_most_150_lines(page):
+    assert len(text(page).splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
+def test_every_relative_link_of_a_page_leads_somewhere(page):
+    targets = re.findall(r"\]\(([^)#]+)", text(page))
+    relative = [target for target in targets if "://" not in target]
+    missing = [x for x in relative if not ((ROOT / page).parent / x).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_flag_that_a_page_names_exists(page):
+    unknown = []
+    for command in commands(page):
+        flags = set(FLAG.findall(re.sub(r"XLA_FLAGS=\S+|--xla\S*|#.*", "", command)))
+        if re.search(r"\btrain\.py\b", command):
+            unknown += flags - TRAIN
+        elif "eval_render.py" in command:
+            unknown += flags - EVALUATE
+        elif "mjx_dm.bench" in command:
+            unknown += flags - BENCH
+        elif command.startswith("--"):
+            unknown += flags - TRAIN - EVALUATE
+    assert not unknown
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_target_and_module_that_a_page_names_exists(page):
+    missing = []
+    for command in commands(page):
+        if "mujoco_warp" in command:
+            continue
+        for path in re.findall(r"(?<![\w/.])((?:benchmarks|docs|tests|mjx_dm)/[\w./*-]+)", command):
+            is_gym_id = re.match(r"mjx_dm/[A-Z]", path)
+            if not is_gym_id and "NAME" not in path and not list(ROOT.glob(path.rstrip("/"))):
+                missing.append(path)
+        for module in re.findall(r"python -m (mjx_dm[\w.]*)", command):
+            file = ROOT / module.replace(".", "/")
+            if not (file.with_suffix(".py").exists() or (file / "__main__.py").exists()):
+                missing.append(module)
+        for target in re.findall(r"^make ([a-z][a-z-]*)", command):
+            if not re.search(rf"^{target}:", text("Makefile"), re.M):
+                missing.append(f"make {target}")
+    assert not missing
+
+
+def test_every_data_file_of_the_findings_exists():
+    results = ROOT / "benchmarks" / "results"
+    names = re.findall(r"`([\w*]+\.json)`", text("docs/findings.md"))
+    missing = [n for n in names if not [*results.glob(n), *(results / "cpu_runs").glob(n)]]
+    assert names
+    assert not missing

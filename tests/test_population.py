@@ -1,7 +1,6 @@
 """mjx_dm.population: many learners in one program are what each would be alone."""
 
 import collections
-import dataclasses
 import itertools
 import json
 import os
@@ -14,10 +13,15 @@ import numpy as np
 import pytest
 
 from mjx_dm import population
+from mjx_dm.config import replace, to_json
 from mjx_dm.engines import make_engine
 from mjx_dm.learner import networks
 from mjx_dm.presets import PRESETS
-from mjx_dm.types import OBS_SIZE
+from mjx_dm.tasks import get_task
+from mjx_dm.training import normalisation
+
+HUMANOID = get_task("Humanoid-v4")
+SPACES = HUMANOID.spaces
 
 
 @pytest.mark.parametrize("count", range(1, 9))
@@ -30,7 +34,7 @@ def test_no_setting_shares_its_column_with_another_or_with_a_pair(count):
 
 
 def test_a_pooled_step_is_every_learners_own():
-    one, whole = (make_engine("mujoco", "fast", n) for n in (2, 6))
+    one, whole = (make_engine(HUMANOID, "mujoco", "fast", n) for n in (2, 6))
     pooled = population.Pooled(one, whole)
     rng = np.random.default_rng(0)
     qpos = jnp.asarray(rng.normal(0.1, 0.01, (3, 2, 24)), jnp.float32).at[..., 2].set(1.3)
@@ -116,10 +120,10 @@ def test_the_preset_chooses_the_defaults(keys, tmp_path):
     out = tmp_path / "out.json"
     assert population.main(["--out", str(out), *SMOKE, "--seed", "3"]) == 0
     found = json.loads(out.read_text())
-    chosen = dataclasses.replace(PRESETS["smoke"], engine="mujoco", seed=3)
-    assert found["settings"] == json.loads(json.dumps(dataclasses.asdict(chosen)))
+    chosen = replace(PRESETS["smoke"], engine="mujoco", seed=3)
+    assert found["settings"] == json.loads(json.dumps(to_json(chosen)))
     # No longer than the run itself.
-    assert [row["env_steps"] for row in found["rounds"]] == [chosen.env_steps]
+    assert [row["env_steps"] for row in found["rounds"]] == [chosen.run.env_steps]
 
 
 def test_scores_start_from_draws_that_nothing_else_is_made_of(keys, tmp_path):
@@ -136,15 +140,17 @@ World = collections.namedtuple("World", "obs reward terminated truncated")
 
 
 class Worlds:
-    """Three worlds in place of HumanoidEnv: step t is worth 2^t; the first falls in its second
+    """Three worlds in place of BatchEnv: step t is worth 2^t; the first falls in its second
     step, the next meets a time limit in its fourth, and both go on."""
 
-    def __init__(self, engine, num_envs, max_episode_steps=None):
+    spaces, max_episode_steps = SPACES, 5
+
+    def __init__(self, task, engine, num_envs):
         pass
 
     def reset(self, key):
         no = jnp.zeros(3, bool)
-        return World(jnp.zeros((3, OBS_SIZE)), jnp.full(3, 0.5), no, no)
+        return World(jnp.zeros((3, SPACES.obs_size)), jnp.full(3, 0.5), no, no)
 
     def step(self, state, action):
         reward, ends = 2 * state.reward, jnp.array([2.0, 8.0, jnp.inf])
@@ -154,13 +160,13 @@ class Worlds:
 
 
 def test_a_score_is_the_first_episode_alone(monkeypatch):
-    monkeypatch.setattr(population.envs, "HumanoidEnv", Worlds)
-    monkeypatch.setattr(population, "EPISODE_STEPS", 5)
-    config = dataclasses.replace(PRESETS["smoke"], num_envs=3)
-    _, _, score = population.programs(config, {}, make_engine("mujoco", "fast", 3))
-    actor = networks.Policy(config.learner).init(jax.random.key(0), jnp.zeros((1, OBS_SIZE)))
+    monkeypatch.setattr(population.envs, "BatchEnv", Worlds)
+    config = replace(PRESETS["smoke"], num_envs=3)
+    _, _, score = population.programs(config, {}, make_engine(HUMANOID, "mujoco", "fast", 3))
+    network = networks.mixture_network(config, SPACES)
+    actor = network.init(jax.random.key(0), jnp.zeros((1, SPACES.obs_size)))
     learner = collections.namedtuple("Learner", "average_actor")(actor)
-    one = jax.tree.map(lambda x: x[None], (learner, networks.init_normalizer()))
+    one = jax.tree.map(lambda x: x[None], (learner, normalisation.init((SPACES.obs_size,))))
     returns, lengths = score(*one, jax.random.split(jax.random.key(0), 1))
     assert returns.tolist() == [[1 + 2, 1 + 2 + 4 + 8, 1 + 2 + 4 + 8 + 16]]
     assert lengths.tolist() == [[2, 4, 5]]
@@ -170,7 +176,7 @@ def test_learners_are_trained_and_scored(tmp_path):
     smoke = "--num-envs 2 --random-steps 8 --replay-size 64 --chunk-iterations 4 --batch-size 8"
     small = "--actor-batch-size 4 --actor-widths 8 --critic-widths 8 --updates-per-step 1"
     out = tmp_path / "out.json"
-    arguments = ["--out", str(out), "--minutes", "1e-6", "--mirror"]
+    arguments = ["--out", str(out), "--minutes", "1e-6", "--mirror", "on"]
     arguments += ["--vary", "actor_lr=0.01,0.0001", "log_std_min=-5,-3"]
     arguments += ["--engine", "mujoco", "--round-env-steps", "16", *smoke.split(), *small.split()]
     arguments += ["--max-episode-steps", "3"]

@@ -49,7 +49,7 @@ def plan(options: Options) -> list[list[Ask]]:
         size: Ask(f"update, batch {size}", _once(functools.partial(_update, options, size)))
         for size in batch_sizes(options)
     }
-    own = updates.get(preset.learner.batch_size)
+    own = updates.get(preset.replay.batch_size)
     groups: list[list[Ask]] = []
     for n in dict.fromkeys(options.num_envs):
         group: list[Ask] = []

@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from mjx_dm.config import Config, ConfigError
+from mjx_dm.config import Config, ConfigError, replace
 from mjx_dm.presets import PRESETS
 from mjx_dm.validation import validate
 
@@ -19,8 +19,10 @@ class Options:
     """Any of: physics rollout replay update whole."""
     engines: tuple[str, ...] = ("auto",)
     """Any of: auto mujoco mjx warp."""
+    task: str = "Humanoid-v4"
+    """Whose worlds; train.py --list-tasks shows the names."""
     physics: tuple[str, ...] = ("fast",)
-    """Any of: v4 fast."""
+    """Any of: exact fast."""
     num_envs: tuple[int, ...] = (256,)
     """World counts. The programs of one world count at a time are held in memory."""
     batch_size: tuple[int, ...] = ()
@@ -29,7 +31,7 @@ class Options:
     preset: str = "cpu"
     """Whose networks, replay and updates per step the loop uses."""
     replay_size: int | None = None
-    """Transitions that each replay holds, 1.6 kB each; the preset's if left out."""
+    """Transitions that each replay holds, four bytes a number; the preset's if left out."""
     steps: int = 20
     """Steps of all worlds, or updates, in one launch. The diagnostics that training makes once a
     launch are left out."""
@@ -58,34 +60,29 @@ QUICK = Options(
 def loop_config(options: Options, engine: str, physics: str, num_envs: int) -> Config:
     """The settings of a whole loop that learns from its first step on."""
     preset = PRESETS[options.preset]
-    return dataclasses.replace(
+    return replace(
         preset,
+        task=options.task,
         engine=engine,
         physics=physics,
         num_envs=num_envs,
         chunk_iterations=options.steps,
         random_steps=2 * num_envs,
-        replay_size=options.replay_size or preset.replay_size,
+        replay_size=options.replay_size or preset.replay.replay_size,
     )
 
 
 def with_batch(config: Config, batch_size: int) -> Config:
     """`config` with another batch size; the policy's share of the batch stays what it was."""
-    learner = config.learner
-    share = learner.actor_batch_size / learner.batch_size
-    return dataclasses.replace(
-        config,
-        learner=dataclasses.replace(
-            learner,
-            batch_size=batch_size,
-            actor_batch_size=max(round(share * batch_size), 1),
-        ),
+    share = config.policy.actor_batch_size / config.replay.batch_size
+    return replace(
+        config, batch_size=batch_size, actor_batch_size=max(round(share * batch_size), 1)
     )
 
 
 def batch_sizes(options: Options) -> tuple[int, ...]:
     """Transitions per update, each once, in the order given."""
-    asked = options.batch_size or (PRESETS[options.preset].learner.batch_size,)
+    asked = options.batch_size or (PRESETS[options.preset].replay.batch_size,)
     return tuple(dict.fromkeys(asked))
 
 

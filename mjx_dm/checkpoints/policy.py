@@ -1,140 +1,316 @@
-"""A trained policy: kept as a run directory in small, loaded from a run directory to be scored."""
+"""A trained policy, loaded to act: from a run, or from the files that a policy is kept in."""
 
+import dataclasses
+import json
+import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mjx_dm import config
+from mjx_dm import config as configs
+from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints import saving as checkpoint
-from mjx_dm.checkpoints.saving import CheckpointError
-from mjx_dm.config import Config, ConfigError, LearnerConfig
-from mjx_dm.files import write_json
-from mjx_dm.learner.density_matching import (
-    Params,
-    action_rules,
-    make_learner,
-    networks,
-    to_env_action,
-)
+from mjx_dm.checkpoints.manifest import CheckpointError
+from mjx_dm.checkpoints.policy_file import Network, PolicyFile
+from mjx_dm.config import Config, ConfigError
+from mjx_dm.learner import action_rules, networks
+from mjx_dm.learner.actions import from_box, into_box
+from mjx_dm.learner.density_matching import make_learner
 from mjx_dm.learner.gmm import GMM
-from mjx_dm.learner.networks import Normalizer
-from mjx_dm.tasks.humanoid import ACTION_LIMIT
+from mjx_dm.learner.networks import MixtureNetwork
+from mjx_dm.learner.state import Params
+from mjx_dm.tasks import get_task, parse_options
+from mjx_dm.tasks.task import Task
+from mjx_dm.training import normalisation
+from mjx_dm.training.normalisation import Normalizer
+from mjx_dm.types import Spaces
 from mjx_dm.validation import validate
 
+Act = Callable[[np.ndarray], np.ndarray]
+MinQ = Callable[[Float[Array, "1 obs"], Float[Array, "1 M act"]], Float[Array, "1 M"]]
 
-class Policy(NamedTuple):
-    """`act` maps observations (N, 376) to actions (N, 17) in v4 units, inside ±0.4."""
 
-    act: Callable[[np.ndarray], np.ndarray]
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """`act` maps an observation `(obs_size,)` to an action `(action_size,)` in the task's units,
+    inside its box, or a batch `(N, obs_size)` to `(N, action_size)`.
+
+    `checkpoint` names what was loaded, `action_rule` says how it acts; `task` and `task_options`
+    are those of `get_task`.
+    """
+
+    act: Act
+    task: str
+    task_version: int
+    spaces: Spaces
     env_steps: int
     checkpoint: str
     action_rule: str
+    eval_return: float | None = None
+    task_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-
-def load_policy(run_dir: Path, rule: str = "mean") -> Policy:
-    """The policy of the newest intact checkpoint in `run_dir`; `rule` is of config.ACTION_RULES.
-
-    Raises CheckpointError with one sentence if the run has none, its settings are unreadable or not
-    those of its networks, or the rule asks a critic that was not kept.
-    """
-    settings = _settings(run_dir / "config.json")
-    step, arrays = checkpoint.restore_arrays(run_dir / "checkpoints")
-    learner, normalizer = arrays["learner"], Normalizer(**arrays["normalizer"])
-    if rule in action_rules.NEEDS_CRITIC and "critic" not in learner:
-        raise CheckpointError(
-            f"--action-rule {rule} asks the critic, and {run_dir} holds the policy alone: use "
-            "mean, sample or heaviest there."
-        )
-    described = jax.eval_shape(make_learner(settings.learner).init, jax.random.key(0))
-    for name in {"average_actor", "critic"} & learner.keys():
-        shapes = jax.tree.map(np.shape, (getattr(described, name), learner[name]))
-        if shapes[0] != shapes[1]:
+    def own_task(self) -> Task:
+        """The task that it was trained on. Raises CheckpointError where that is not to be had, or
+        is another one here."""
+        try:
+            task = get_task(self.task, **self.task_options)
+        except ConfigError as error:
+            raise CheckpointError(f"The policy's task is not to be had: {error}") from error
+        if task.version != self.task_version or task.spaces[:2] != self.spaces[:2]:
             raise CheckpointError(
-                f"The networks in {run_dir / 'checkpoints'} are not those of "
-                f"{run_dir / 'config.json'}: put back the settings that they were trained with."
+                f"The policy was trained on {self.task} version {self.task_version} with "
+                f"{self.spaces.obs_size} observations and {self.spaces.action_size} actions; here "
+                f"it is version {task.version} with {task.spaces.obs_size} and "
+                f"{task.spaces.action_size}: use the mjx_dm that trained it."
             )
-    act = make_act(
-        settings.learner, learner["average_actor"], normalizer, rule, learner.get("critic")
+        return task
+
+
+def load_policy(path: str | os.PathLike, rule: str = "mean") -> Policy:
+    """The policy in a run directory (its newest checkpoint), in a folder with a policy.json such as
+    the run's best/, or of a policy.json or .safetensors file.
+
+    `rule` is of config.ACTION_RULES; those that ask the critic work from a run's checkpoint alone.
+    Raises CheckpointError with one sentence where there is no policy, it is damaged or of another
+    format, its weights are not those of the network described, or the rule asks a critic that was
+    not kept.
+    """
+    path = Path(path)
+    if rule not in configs.ACTION_RULES:
+        rules = ", ".join(configs.ACTION_RULES)
+        raise CheckpointError(f"The action rule {rule} is unknown; choose from {rules}.")
+    file = path / policy_file.NAME if path.is_dir() else path
+    if file.suffix in (".json", ".safetensors") and file.exists():
+        return _from_file(file, rule)
+    if (path / "checkpoints").is_dir() or (path / "config.json").exists():
+        return _from_run(path, rule)
+    raise CheckpointError(
+        f"There is no policy in {path}: give a run directory, its folder best, or a "
+        f"{policy_file.NAME}."
     )
-    return Policy(act, step, f"{step:012d}", f"{config.ACTION_RULES[rule]}, clipped")
-
-
-def _settings(path: Path) -> Config:
-    try:
-        settings = config.load(path)
-    except ConfigError as error:
-        raise CheckpointError(str(error)) from error
-    try:
-        return validate(settings)
-    except ConfigError as error:
-        raise CheckpointError(f"{path} holds what cannot run: {error}") from error
 
 
 def keep_policy(
     directory: Path,
     settings: Config,
+    spaces: Spaces,
     env_steps: int,
     actor: Params,
     normalizer: Any,
+    task_version: int,
     eval_return: float | None = None,
 ) -> None:
-    """Makes `directory` a run directory in small, in place of what was kept there before.
+    """Writes the policy that is scored as policy.json and policy.safetensors into `directory`.
 
-    It holds the settings, the policy that is scored, its normaliser and what it reached, if that is
-    given: what eval_render.py reads, and too little to resume a run. Raises CheckpointError where
-    it cannot be written.
+    `actor` is the network's parameters, `normalizer` a Normalizer or a dict of its fields,
+    `eval_return` what it reached, if it was scored. Raises SaveError where it cannot be written.
     """
-    kept = {
-        "learner": {"average_actor": actor},
-        "normalizer": normalizer,
-        "eval_return": eval_return,
-    }
-    checkpoint.save(directory / "checkpoints", env_steps, kept, keep=1)
-    write_json(directory / "config.json", config.to_json(replace(settings, run_dir="")))
+    if isinstance(normalizer, Normalizer):
+        normalizer = normalizer._asdict()
+    network = networks.mixture_network(settings, spaces)
+    described = {x.name: getattr(network, x.name) for x in dataclasses.fields(Network)}
+    kept = PolicyFile(
+        task=settings.task.task,
+        task_options=parse_options(settings.task.task_options),
+        task_version=task_version,
+        spaces=spaces,
+        network=Network(**described),
+        obs_dtype=settings.replay.obs_dtype,
+        normalize_obs=settings.replay.normalize_obs,
+        env_steps=env_steps,
+        actor=jax.tree.map(np.asarray, actor["params"]),
+        normalizer=jax.tree.map(np.asarray, normalizer),
+        eval_return=eval_return,
+        settings=configs.to_json(configs.replace(settings, run_dir="")),
+        versions=policy_file.versions(),
+    )
+    policy_file.write(directory, kept)
+
+
+def export_policy(run_dir: Path, directory: Path, step: int | None = None) -> None:
+    """Keeps the policy of a run's newest checkpoint, or that of `step`, in `directory`.
+
+    Raises CheckpointError as `load_policy` does, SaveError where it cannot be written.
+    """
+    settings, spaces, version = _settings(run_dir / "config.json")
+    found, arrays = checkpoint.restore_arrays(run_dir / "checkpoints", step)
+    actor, normalizer = arrays["learner"]["average_actor"], arrays["normalizer"]
+    keep_policy(directory, settings, spaces, found, actor, normalizer, version)
 
 
 def make_act(
-    settings: LearnerConfig,
+    network: MixtureNetwork,
+    spaces: Spaces,
+    see: Callable[[Float[Array, "N obs"]], Float[Array, "N obs"]],
+    actor: Params,
+    rule: str = "mean",
+    min_q: MinQ | None = None,
+) -> Act:
+    """The rule's actions in the task's units, clipped to the legal box, computed on the CPU.
+
+    `see` makes of observations what the network is shown, `min_q` values actions in the policy's
+    units. A sample is a function of the observation it is drawn for, so that an episode's return
+    does not depend on which others are played beside it.
+    """
+    cpu = jax.devices("cpu")[0]
+    actor = jax.device_put(actor, cpu)
+
+    def pick(gmm: GMM, obs: Float[Array, "obs"], key: Array) -> Float[Array, "act"]:
+        one = jax.tree.map(lambda x: x[None], gmm)
+        valued = None if min_q is None else lambda actions: min_q(obs[None], actions)
+        return action_rules.choose(rule, one, valued, key)[0]
+
+    @jax.jit
+    def action(obs: Float[Array, "N obs"]) -> Float[Array, "N act"]:
+        bits = jnp.sum(jax.lax.bitcast_convert_type(obs, jnp.uint32), -1, dtype=jnp.uint32)
+        obs = see(obs)
+        gmm = cast(GMM, network.apply(actor, obs))
+        chosen = jax.vmap(pick)(gmm, obs, jax.vmap(jax.random.key)(bits))
+        return into_box(spaces, from_box(spaces, chosen) if network.bounded else chosen)
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        obs = np.asarray(obs, np.float32)
+        if obs.ndim not in (1, 2) or obs.shape[-1] != spaces.obs_size:
+            raise ValueError(
+                f"The policy acts on observations of shape ({spaces.obs_size},) or (N, "
+                f"{spaces.obs_size}), not {obs.shape}."
+            )
+        with jax.default_device(cpu):
+            found = np.asarray(action(jnp.asarray(np.atleast_2d(obs))))
+        return found if obs.ndim == 2 else found[0]
+
+    return act
+
+
+def act_of_run(
+    settings: Config,
+    spaces: Spaces,
     actor: Params,
     normalizer: Normalizer,
     rule: str = "mean",
     critic: Params = None,
-) -> Callable[[np.ndarray], np.ndarray]:
-    """The rule's actions, clipped to the legal box, computed on the CPU.
+) -> Act:
+    """`make_act` of what a run holds; `critic` is for the rules that ask it."""
+    return make_act(
+        networks.mixture_network(settings, spaces),
+        spaces,
+        _see(normalizer, settings.replay.obs_dtype, settings.replay.normalize_obs),
+        actor,
+        rule,
+        None if critic is None else _min_q(settings, critic),
+    )
 
-    A sample is a function of the observation it is drawn for, so that an episode's return does not
-    depend on which others are played beside it.
-    """
-    policy, twins = networks.Policy(settings), networks.twin_critic(settings)
+
+def _from_file(path: Path, rule: str) -> Policy:
+    if rule in action_rules.NEEDS_CRITIC:
+        raise CheckpointError(
+            f"--action-rule {rule} asks the critic, and {path} holds the policy alone: use mean, "
+            "sample or heaviest there."
+        )
+    kept = policy_file.read(path)
+    network = MixtureNetwork(
+        action_size=kept.spaces.action_size, **dataclasses.asdict(kept.network)
+    )
+    actor = {"params": kept.actor}
+    _check_shapes(
+        jax.eval_shape(network.init, jax.random.key(0), _one_obs(kept.spaces)),
+        actor,
+        f"The weights in {path.with_suffix('.safetensors')} are not those of the network that "
+        f"{path.with_suffix('.json').name} describes: copy both files again.",
+    )
+    see = _see(Normalizer(**cast(Any, kept.normalizer)), kept.obs_dtype, kept.normalize_obs)
+    return Policy(
+        act=make_act(network, kept.spaces, see, actor, rule),
+        task=kept.task,
+        task_version=kept.task_version,
+        spaces=kept.spaces,
+        env_steps=kept.env_steps,
+        checkpoint=f"{kept.env_steps:012d}",
+        action_rule=_in_words(rule),
+        eval_return=kept.eval_return,
+        task_options=kept.task_options,
+    )
+
+
+def _from_run(directory: Path, rule: str) -> Policy:
+    settings, spaces, version = _settings(directory / "config.json")
+    step, arrays = checkpoint.restore_arrays(directory / "checkpoints")
+    learner, normalizer = arrays["learner"], Normalizer(**arrays["normalizer"])
+    described = jax.eval_shape(make_learner(settings, spaces).init, jax.random.key(0))
+    for name in ("average_actor", "critic"):
+        _check_shapes(
+            getattr(described, name),
+            learner[name],
+            f"The networks in {directory / 'checkpoints'} are not those of "
+            f"{directory / 'config.json'}: put back the settings that they were trained with.",
+        )
+    asks = rule in action_rules.NEEDS_CRITIC
+    critic = learner["critic"] if asks else None
+    return Policy(
+        act=act_of_run(settings, spaces, learner["average_actor"], normalizer, rule, critic),
+        task=settings.task.task,
+        task_version=version,
+        spaces=spaces,
+        env_steps=step,
+        checkpoint=f"{step:012d}",
+        action_rule=_in_words(rule),
+        task_options=parse_options(settings.task.task_options),
+    )
+
+
+def _settings(path: Path) -> tuple[Config, Spaces, int]:
+    """The settings of a run, and the spaces and the version of its task."""
+    try:
+        settings = configs.load(path)
+    except ConfigError as error:
+        raise CheckpointError(str(error)) from error
+    try:
+        raw = json.loads(path.read_text())
+        spaces, version = policy_file.spaces_from(raw["spaces"]), int(raw["task_version"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} does not tell the sizes of its task: put back the file that the run wrote."
+        ) from error
+    try:
+        return validate(settings), spaces, version
+    except ConfigError as error:
+        raise CheckpointError(f"{path} holds what cannot run: {error}") from error
+
+
+def _see(
+    normalizer: Normalizer, obs_dtype: str, normalize_obs: bool
+) -> Callable[[Float[Array, "N obs"]], Float[Array, "N obs"]]:
     cpu = jax.devices("cpu")[0]
-    actor, normalizer, critic = jax.device_put((actor, normalizer, critic), cpu)
+    normalizer = jax.device_put(normalizer, cpu)
+    return lambda obs: normalisation.seen(normalizer, obs, obs_dtype, normalize_obs)
 
-    def pick(gmm: GMM, obs: Float[Array, "376"], key: Array) -> Float[Array, "17"]:
-        def min_q(actions: Float[Array, "1 M 17"]) -> Float[Array, "1 M"]:
-            if settings.bounded:
-                actions = jnp.clip(actions, -1.0, 1.0)
-            out = cast(Array, twins.apply(critic, obs[None], actions))
-            return jnp.min(networks.values(settings, out), 0)
 
-        one = jax.tree.map(lambda x: x[None], gmm)
-        return action_rules.choose(rule, one, min_q, key)[0]
+def _min_q(settings: Config, critic: Params) -> MinQ:
+    twins = networks.twin_critic(settings)
+    critic = jax.device_put(critic, jax.devices("cpu")[0])
 
-    @jax.jit
-    def action(obs: Float[Array, "N 376"]) -> Float[Array, "N 17"]:
-        bits = jnp.sum(jax.lax.bitcast_convert_type(obs, jnp.uint32), -1, dtype=jnp.uint32)
-        obs = networks.seen(settings, normalizer, obs)
-        gmm = cast(GMM, policy.apply(actor, obs))
-        chosen = jax.vmap(pick)(gmm, obs, jax.vmap(jax.random.key)(bits))
-        return jnp.clip(to_env_action(settings, chosen), -ACTION_LIMIT, ACTION_LIMIT)
+    def min_q(obs: Float[Array, "1 obs"], actions: Float[Array, "1 M act"]) -> Array:
+        if settings.policy.bounded:
+            actions = jnp.clip(actions, -1.0, 1.0)
+        out = cast(Array, twins.apply(critic, obs, actions))
+        return jnp.min(networks.values(settings.critic, out), 0)
 
-    def act(obs: np.ndarray) -> np.ndarray:
-        with jax.default_device(cpu):
-            return np.asarray(action(jnp.asarray(obs, jnp.float32)))
+    return min_q
 
-    return act
+
+def _one_obs(spaces: Spaces) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct((1, spaces.obs_size), jnp.float32)
+
+
+def _check_shapes(described: Any, found: Any, sentence: str) -> None:
+    if jax.tree.map(np.shape, described) != jax.tree.map(np.shape, found):
+        raise CheckpointError(sentence)
+
+
+def _in_words(rule: str) -> str:
+    return f"{configs.ACTION_RULES[rule]}, clipped"

@@ -1,4 +1,4 @@
-"""Three engines that step the humanoid, behind one protocol.
+"""Three engines that step a task's model, behind one protocol.
 
 Every engine carries the same `PhysicsState`, so a run may go on under another engine.
 """
@@ -12,48 +12,59 @@ from jaxtyping import Array, Bool, Float
 from mjx_dm.config import ENGINES, PHYSICS, ConfigError
 from mjx_dm.engines.mjx import MjxEngine
 from mjx_dm.engines.mujoco import MujocoEngine
-from mjx_dm.tasks import humanoid
+from mjx_dm.tasks.physics import model_for
+from mjx_dm.tasks.task import Fields, Task
 from mjx_dm.types import PhysicsState
 
 
 @runtime_checkable
 class Engine(Protocol):
-    """Steps `num_envs` worlds at once; both methods are traced under jit."""
+    """Steps `num_envs` worlds at once; both methods are traced under jit.
+
+    The fields returned are the task's `reads`, each with a leading axis over worlds. They lag qpos
+    and qvel by up to one substep, as mj_step leaves them.
+    """
 
     name: str
 
     def start(
-        self, qpos: Float[Array, "N 24"], qvel: Float[Array, "N 23"]
-    ) -> tuple[PhysicsState, Float[Array, "N 376"]]:
-        """The state and observation of worlds placed at rest of actuation."""
+        self, qpos: Float[Array, "N nq"], qvel: Float[Array, "N nv"]
+    ) -> tuple[PhysicsState, Fields]:
+        """The state and fields of worlds placed at rest of actuation."""
         ...
 
     def step(
-        self, state: PhysicsState, action: Float[Array, "N 17"]
-    ) -> tuple[PhysicsState, Float[Array, "N 376"], Bool[Array, "N"]]:
-        """One environment step of 5 substeps under `action` in v4 units.
+        self, state: PhysicsState, action: Float[Array, "N act"]
+    ) -> tuple[PhysicsState, Fields, Bool[Array, "N"]]:
+        """One environment step under `action`, in the actuators' units.
 
-        What is observed besides qpos and qvel lags them by up to one substep, as mj_step leaves
-        it. The last value is True where the engine could not be trusted: it ran out of room for
+        The last value is True where the engine could not be trusted: it ran out of room for
         contacts or met a state that is not finite.
         """
         ...
 
 
 def check(engine: str, physics: str) -> None:
-    """Raises ValueError with one sentence where either is unknown."""
+    """Raises ConfigError with one sentence where either is unknown."""
     for name, value, choices in (("engine", engine, ENGINES), ("physics", physics, PHYSICS)):
         if value not in choices:
-            raise ValueError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}.")
+            raise ConfigError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}.")
 
 
-def make_engine(name: str, physics: str, num_envs: int) -> Engine:
-    """`name` is mujoco, mjx or warp (see `choose_engine` for auto); `physics` is v4 or fast."""
-    settings = humanoid.PHYSICS[name, physics]
-    model = humanoid.load_model(settings)
+def make_engine(task: Task, name: str, physics: str, num_envs: int) -> Engine:
+    """`name` is mujoco, mjx or warp (see `choose_engine` for auto); `physics` one of PHYSICS.
+
+    Raises ConfigError where the engine cannot run the task's model.
+    """
+    model = model_for(task, name, physics)
     if name == "mujoco":
-        return MujocoEngine(model, num_envs)
-    return MjxEngine(model, num_envs, impl={"mjx": "jax", "warp": "warp"}[name])
+        return MujocoEngine(task, model, num_envs)
+    try:
+        return MjxEngine(task, model, num_envs, impl={"mjx": "jax", "warp": "warp"}[name])
+    except NotImplementedError as error:
+        raise ConfigError(
+            f"--engine {name} cannot run {task.name}: {error}. Take mujoco."
+        ) from error
 
 
 def choose_engine(name: str = "auto") -> tuple[str, str]:

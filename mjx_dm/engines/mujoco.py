@@ -14,8 +14,9 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array, Bool, Float
 
-from mjx_dm.tasks.humanoid import FRAME_SKIP
-from mjx_dm.types import ACTION_SIZE, NQ, NV, OBS_PARTS, OBS_SIZE, PhysicsState
+from mjx_dm.engines.fields import AT_REST, needs_forward, needs_rne
+from mjx_dm.tasks.task import Fields, Task
+from mjx_dm.types import PhysicsState
 
 _BAD_STATE = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
 
@@ -24,7 +25,7 @@ class Stepped(NamedTuple):
     """What `MujocoEngine` fills in: a step's results, in NumPy."""
 
     state: PhysicsState
-    obs: Float[Array, "N 376"]
+    fields: dict[str, np.ndarray]
     failed: Bool[Array, "N"]
 
 
@@ -36,9 +37,12 @@ class MujocoEngine:
 
     name = "mujoco"
 
-    def __init__(self, model: mujoco.MjModel, num_envs: int):
+    def __init__(self, task: Task, model: mujoco.MjModel, num_envs: int):
         self._model = model
-        self._mass = model.body_mass / model.body_mass.sum()
+        self._frame_skip = task.frame_skip
+        self._reads = task.reads
+        self._needs_rne = needs_rne(task)
+        self._needs_forward = needs_forward(task)
         threads = min(len(os.sched_getaffinity(0)), num_envs)
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads)
@@ -47,26 +51,37 @@ class MujocoEngine:
         def shape(*size: int, dtype: Any = jnp.float32) -> Any:
             return jax.ShapeDtypeStruct((num_envs, *size), dtype)
 
-        state = PhysicsState(shape(NQ), shape(NV), shape(NV), shape())
-        self.shape = Stepped(state, shape(OBS_SIZE), shape(dtype=jnp.bool_))
+        state = PhysicsState(shape(model.nq), shape(model.nv), shape(model.nv))
+        fields = {name: shape(*task.field_shapes[name].shape) for name in task.reads}
+        self.shape = Stepped(state, fields, shape(dtype=jnp.bool_))
 
-    def start(self, qpos, qvel):
-        rest = jnp.zeros_like(qvel), jnp.zeros((len(qpos), ACTION_SIZE))
-        state, obs, _ = _on_host(self.place, self.shape)(qpos, qvel, *rest)
-        return state, obs
+    def start(
+        self, qpos: Float[Array, "N nq"], qvel: Float[Array, "N nv"]
+    ) -> tuple[PhysicsState, Fields]:
+        """The state and fields of worlds placed at rest of actuation."""
+        rest = jnp.zeros_like(qvel), jnp.zeros((len(qpos), self._model.nu))
+        state, fields, _ = _on_host(self.place, self.shape)(qpos, qvel, *rest)
+        return state, fields
 
-    def step(self, state, action):
-        return _on_host(self.advance, self.shape)(*state[:3], action)
+    def step(
+        self, state: PhysicsState, action: Float[Array, "N act"]
+    ) -> tuple[PhysicsState, Fields, Bool[Array, "N"]]:
+        """One environment step; the last value is True where MuJoCo met a bad state."""
+        return tuple(_on_host(self.advance, self.shape)(*state, action))
 
     def place(self, out: Stepped, *before: np.ndarray) -> None:
         """Fills `out` with what mj_forward would leave in the fields that are read, before any
         force: `before` is qpos, qvel, and zeros for the warm start and the action."""
 
         def move(data: mujoco.MjData) -> None:
-            mujoco.mj_kinematics(self._model, data)
-            mujoco.mj_comPos(self._model, data)
-            mujoco.mj_comVel(self._model, data)
-            data.qfrc_actuator[:], data.cfrc_ext[:] = 0.0, 0.0
+            if self._needs_forward:
+                mujoco.mj_forward(self._model, data)
+            else:
+                mujoco.mj_kinematics(self._model, data)
+                mujoco.mj_comPos(self._model, data)
+                mujoco.mj_comVel(self._model, data)
+            for name in AT_REST.intersection(self._reads):
+                getattr(data, name)[:] = 0.0
 
         self._fill(out, before, move)
 
@@ -75,8 +90,9 @@ class MujocoEngine:
         qpos, qvel, qacc_warmstart and action."""
 
         def move(data: mujoco.MjData) -> None:
-            mujoco.mj_step(self._model, data, nstep=FRAME_SKIP)
-            mujoco.mj_rnePostConstraint(self._model, data)
+            mujoco.mj_step(self._model, data, nstep=self._frame_skip)
+            if self._needs_rne:
+                mujoco.mj_rnePostConstraint(self._model, data)
 
         self._fill(out, before, move)
 
@@ -86,16 +102,13 @@ class MujocoEngine:
         before: tuple[np.ndarray, ...],
         move: Callable[[mujoco.MjData], None],
     ) -> None:
-        state, obs, failed = out
-        xipos_x = np.empty((len(obs), self._model.nbody))
-        qpos, qvel, *parts = np.split(obs, np.cumsum(list(OBS_PARTS.values()))[:-1], 1)
-        results: tuple[Any, ...] = (*state[:3], *parts, xipos_x)
-        worlds = iter(range(len(obs)))  # shared, so that a thread that is held up takes fewer
+        state, derived, failed = out
+        results: tuple[Any, ...] = (*state, *(derived[name] for name in self._reads))
+        worlds = iter(range(len(failed)))  # shared, so that a thread that is held up takes fewer
 
         def work(data: mujoco.MjData) -> None:
             given = (data.qpos, data.qvel, data.qacc_warmstart, data.ctrl)
-            derived = (data.cinert, data.cvel, data.qfrc_actuator, data.cfrc_ext)
-            fields = (*given[:3], *(x.reshape(-1) for x in derived), data.xipos[:, 0])
+            fields = (*given[:3], *(getattr(data, name) for name in self._reads))
             for i in worlds:
                 for field, value in zip(given, before, strict=True):
                     field[:] = value[i]
@@ -109,8 +122,6 @@ class MujocoEngine:
 
         with self._lock:
             list(self._pool.map(work, self._data))
-        qpos[:], qvel[:] = state.qpos[:, 2:], state.qvel
-        state.com_x[:] = xipos_x @ self._mass
 
 
 def _on_host(fill: Callable[..., None], shape: Any) -> Callable[..., Any]:

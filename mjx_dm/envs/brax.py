@@ -1,9 +1,12 @@
-"""Humanoid-v4 as a Brax environment, for Brax's wrappers, evaluator and trainers.
+"""Tasks as Brax environments, for Brax's wrappers, evaluator and trainers.
 
-Importing this module registers it: `brax.envs.get_environment("humanoid_v4_mjx", engine="auto")`.
+`brax.envs.get_environment("humanoid_v4_mjx", engine="auto")` finds them once this module has been
+imported: a task's name in lower case with underscores, and "_mjx".
 """
 
 import functools
+import re
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,84 +15,100 @@ from brax.envs.base import Env, State
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
-from mjx_dm.engines import Engine, check, choose_engine, make_engine
-from mjx_dm.envs.batch import MAX_SPEED
-from mjx_dm.tasks import humanoid
-from mjx_dm.types import ACTION_SIZE, OBS_SIZE, PhysicsState
+from mjx_dm.engines import check, choose_engine, make_engine
+from mjx_dm.envs.batch import BatchEnv
+from mjx_dm.tasks import get_task, task_names
+from mjx_dm.tasks.task import Fields, Task
+from mjx_dm.types import PhysicsState
 
-NAME = "humanoid_v4_mjx"
+
+class World(NamedTuple):
+    """What Brax calls the pipeline state: the physics, and what the next reward compares with."""
+
+    physics: PhysicsState
+    carried: Fields
+
+    @property
+    def qpos(self) -> Float[Array, "*B nq"]:
+        return self.physics.qpos
+
+    @property
+    def qvel(self) -> Float[Array, "*B nv"]:
+        return self.physics.qvel
 
 
-class HumanoidV4(Env):
-    """One world of Humanoid-v4, to be mapped over many by Brax's `VmapWrapper` or `jax.vmap`.
+class BraxEnv(Env):
+    """One world of a task, to be mapped over many by Brax's `VmapWrapper` or `jax.vmap`.
 
-    engine: mujoco, mjx, warp or auto. physics: v4 (Gymnasium's) or fast. Under any nesting of
-    vmap the engine steps all worlds in one batch, so that `mujoco` works here too and Warp's
-    contact buffers are sized for the worlds there are.
+    task: a name or a Task; other keyword arguments are its options. engine: mujoco, mjx, warp or
+    auto. physics: exact (v4 is the same), fast or auto. Under any nesting of vmap the engine steps
+    all worlds in one batch, so that `mujoco` works here too and Warp's contact buffers are sized
+    for the worlds there are.
 
-    Actions are in v4 units: the box is ±0.4, what lies outside is charged unclamped. `done` is
-    termination by height; time limits and resets are left to Brax's wrappers, whose
-    `AutoResetWrapper` sends each world back to its own first state. A world that broke (a state
-    that is not finite, a speed above `MAX_SPEED`, a full contact buffer) is done with reward 0,
-    holds its last good state and observation, and counts in `metrics["broken"]`. The other
-    metrics are the terms of the reward under Gymnasium's names.
+    Actions are in the actuators' units; what lies outside the box is charged unclipped. `done` is
+    termination alone; time limits and resets are left to Brax's wrappers, whose `AutoResetWrapper`
+    sends each world back to its own first state. A world that broke (a state that is not finite, a
+    speed above `MAX_SPEED`, a full contact buffer) is done with reward 0, holds its last good state
+    and observation, and counts in `metrics["broken"]`. The other metrics are the terms of the
+    reward under Gymnasium's names.
     """
 
-    def __init__(self, engine: str = "auto", physics: str = "v4"):
+    def __init__(
+        self,
+        task: str | Task = "Humanoid-v4",
+        engine: str = "auto",
+        physics: str = "v4",
+        **options: Any,
+    ):
         check(engine, physics)
+        self.task = get_task(task, **options)
         self._engine_name, _ = choose_engine(engine)
         self._physics = physics
-        self._engine = functools.cache(self._make_engine)
+        self._worlds = functools.cache(self._make_worlds)
         self._start = _over_worlds(self._start_worlds)
         self._step = _over_worlds(self._step_worlds)
+        fields, action = (
+            self.task.field_shapes,
+            jax.ShapeDtypeStruct((self.action_size,), jnp.float32),
+        )
+        self._terms = tuple(jax.eval_shape(self.task.reward, fields, fields, action)[1])
 
     def reset(self, rng: Array) -> State:
-        """A fresh random state; consumes `rng`. Shapes: obs (376,), reward and done ()."""
-        qpos, qvel = (x[0] for x in humanoid.random_state(rng, 1))
-        physics, obs = self._start(qpos, qvel)
+        """A fresh random state; consumes `rng`. Shapes: obs (obs,), reward and done ()."""
+        physics, carried, obs = self._start(*self.task.reset(rng))
         zero = jnp.zeros(())
         return State(
-            pipeline_state=physics,
+            pipeline_state=World(physics, carried),
             obs=obs,
             reward=zero,
             done=zero,
-            metrics=dict.fromkeys(_METRICS, zero),
+            metrics=dict.fromkeys((*self._terms, "broken"), zero),
             info={},
         )
 
-    def step(self, state: State, action: Float[Array, "17"]) -> State:
-        """One step of 0.015 s; `action` in v4 units."""
-        before: PhysicsState = state.pipeline_state
-        after, obs, failed = self._step(before, action)
-        reward = humanoid.reward(before.com_x, after.com_x, action)
-        finite = jnp.all(jnp.isfinite(obs)) & jnp.isfinite(reward)
-        valid = ~failed & finite & (jnp.max(jnp.abs(after.qvel)) < MAX_SPEED)
-        done = humanoid.terminated(after.qpos) | ~valid
-
-        control_cost = humanoid.CONTROL_COST_WEIGHT * jnp.sum(jnp.square(action))
-        terms = (
-            reward - humanoid.HEALTHY_REWARD + control_cost,
-            -control_cost,
-            jnp.float32(humanoid.HEALTHY_REWARD),
-        )
-        metrics = [jnp.where(valid, term, 0.0) for term in terms]
-        metrics.append((~valid).astype(jnp.float32))
+    def step(self, state: State, action: Float[Array, "act"]) -> State:
+        """One step; `action` in the actuators' units."""
+        before = state.pipeline_state
+        led_to = self._step(before, action)
+        valid = led_to.valid
+        metrics = {name: led_to.infos[name] for name in self._terms}
+        after = World(led_to.physics, led_to.carried)
         return state.replace(
             pipeline_state=jax.tree.map(lambda new, old: jnp.where(valid, new, old), after, before),
-            obs=jnp.where(valid, obs, state.obs),
-            reward=jnp.where(valid, reward, 0.0),
-            done=done.astype(jnp.float32),
+            obs=jnp.where(valid, led_to.obs, state.obs),
+            reward=led_to.reward,
+            done=(led_to.terminated | ~valid).astype(jnp.float32),
             # Wrappers keep entries of their own in here.
-            metrics={**state.metrics, **dict(zip(_METRICS, metrics, strict=True))},
+            metrics={**state.metrics, **metrics, "broken": (~valid).astype(jnp.float32)},
         )
 
     @property
     def observation_size(self) -> int:
-        return OBS_SIZE
+        return self.task.spaces.obs_size
 
     @property
     def action_size(self) -> int:
-        return ACTION_SIZE
+        return self.task.spaces.action_size
 
     @property
     def backend(self) -> str:
@@ -99,26 +118,32 @@ class HumanoidV4(Env):
     @property
     def dt(self) -> float:
         """Seconds between two actions."""
-        return humanoid.STEP_SECONDS
+        return self.task.step_seconds
 
-    def _make_engine(self, num_envs: int) -> Engine:
+    def _make_worlds(self, num_envs: int) -> BatchEnv:
         # Called while tracing; the model's arrays must not become part of that trace.
         with jax.ensure_compile_time_eval():
-            return make_engine(self._engine_name, self._physics, num_envs)
+            engine = make_engine(self.task, self._engine_name, self._physics, num_envs)
+        return BatchEnv(self.task, engine, num_envs)
 
     def _start_worlds(self, qpos, qvel):
-        return self._engine(len(qpos)).start(qpos, qvel)
+        return self._worlds(len(qpos)).place(qpos, qvel)
 
-    def _step_worlds(self, physics, action):
-        return self._engine(len(action)).step(physics, action)
-
-
-def register(name: str = NAME) -> None:
-    """Makes `brax.envs.get_environment(name, engine=..., physics=...)` find `HumanoidV4`."""
-    brax_envs.register_environment(name, HumanoidV4)
+    def _step_worlds(self, state, action):
+        physics, carried = state
+        return self._worlds(len(action)).advance(physics, carried, action)
 
 
-_METRICS = ("reward_linvel", "reward_quadctrl", "reward_alive", "broken")
+def name_of(task: str) -> str:
+    """The name that Brax knows a task by: ant_v5_mjx for Ant-v5."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", task).replace("-", "_").lower()
+    return f"{words}_mjx"
+
+
+def register() -> None:
+    """Makes `brax.envs.get_environment(NAME, engine=..., physics=...)` find every task."""
+    for name in task_names():
+        brax_envs.register_environment(name_of(name), functools.partial(BraxEnv, name))
 
 
 def _over_worlds(batched):

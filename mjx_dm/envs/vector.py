@@ -1,39 +1,39 @@
-"""Humanoid-v4 in batches as a Gymnasium vector environment, for trainers built on Gymnasium.
+"""Tasks in batches as Gymnasium vector environments, for trainers built on Gymnasium.
 
-Importing this module registers it: `gymnasium.make_vec("mjx_dm/Humanoid-v4", num_envs=64)`.
+Importing this module registers them: `gymnasium.make_vec("mjx_dm/Ant-v5", num_envs=64)`.
 """
 
 from typing import Any
 
 import gymnasium
 import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
-from jaxtyping import Array, Bool, Float, Float64
+from jaxtyping import Array, Bool, Float64
 from numpy.typing import ArrayLike
 
 from mjx_dm.envs.batch import EnvState, make_env
-from mjx_dm.tasks import humanoid
-from mjx_dm.types import ACTION_SIZE, OBS_SIZE
+from mjx_dm.tasks import get_task, task_names
+from mjx_dm.tasks.task import Task
 
-NAME = "mjx_dm/Humanoid-v4"
+NAMESPACE = "mjx_dm"
 
 
-class HumanoidVectorEnv(VectorEnv):
-    """`num_envs` worlds of Humanoid-v4, stepped by one call of one compiled program.
+class BatchVectorEnv(VectorEnv):
+    """`num_envs` worlds of a task, stepped by one call of one compiled program.
 
-    engine: mujoco, mjx, warp or auto. physics: v4 (Gymnasium's) or fast. Spaces, rewards and
-    ends of episodes are Humanoid-v4's; states are carried in float32. A world whose episode ends
-    is reset in the same step (`AutoresetMode.SAME_STEP`): its last observation is in
-    `infos["final_obs"]`, its last infos in `infos["final_info"]`.
+    task: a name or a Task; other keyword arguments are options of the task, as Gymnasium's own
+    environment takes them. engine: mujoco, mjx, warp or auto. physics: exact (v4 is the same),
+    fast or auto. Spaces, rewards and ends of episodes are those of the Gymnasium environment;
+    states are carried in float32. A world whose episode ends is reset in the same step
+    (`AutoresetMode.SAME_STEP`): its last observation is in `infos["final_obs"]`, its last infos in
+    `infos["final_info"]`.
 
-    The infos are Humanoid-v4's, without y_position, y_velocity and distance_from_origin, which
-    the engines do not report. `final_info` has one more, "broken": True where a world's state
-    was no longer finite. Such a world is truncated with reward 0, and its `final_obs` is the
-    observation it was reset to; keep the transition out of learning.
+    The infos are Gymnasium's numbers and the reward's terms. `final_info` has one more, "broken":
+    True where a world's state was no longer finite. Such a world is truncated with reward 0, and
+    its `final_obs` is the observation it was reset to; keep the transition out of learning.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}
@@ -41,26 +41,33 @@ class HumanoidVectorEnv(VectorEnv):
     def __init__(
         self,
         num_envs: int = 1,
+        task: str | Task = "Humanoid-v4",
         engine: str = "mujoco",
         physics: str = "v4",
-        max_episode_steps: int = humanoid.EPISODE_STEPS,
+        max_episode_steps: int | None = None,
+        **options: Any,
     ):
         self._env = make_env(
-            num_envs, engine=engine, physics=physics, max_episode_steps=max_episode_steps
+            num_envs,
+            get_task(task, **options),
+            engine=engine,
+            physics=physics,
+            max_episode_steps=max_episode_steps,
         )
         self.num_envs = num_envs
-        self.single_observation_space = Box(-np.inf, np.inf, (OBS_SIZE,), np.float64)
-        limit = humanoid.ACTION_LIMIT
-        self.single_action_space = Box(-limit, limit, (ACTION_SIZE,), np.float32)
+        spaces = self._env.spaces
+        self.single_observation_space = Box(-np.inf, np.inf, (spaces.obs_size,), np.float64)
+        low, high = (np.array(x, np.float32) for x in (spaces.action_low, spaces.action_high))
+        self.single_action_space = Box(low, high, dtype=np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._reset = jax.jit(self._env.reset)
-        self._step = jax.jit(self._step_worlds)
+        self._step = jax.jit(self._env.step_with_info)
         self._state: EnvState | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Float64[np.ndarray, "N 376"], dict[str, Any]]:
+    ) -> tuple[Float64[np.ndarray, "N obs"], dict[str, Any]]:
         """Begins an episode in every world. Without `seed` the random stream goes on.
 
         Raises ValueError for `options["reset_mask"]`: worlds are reset all at once or by
@@ -77,15 +84,15 @@ class HumanoidVectorEnv(VectorEnv):
     def step(
         self, actions: ArrayLike
     ) -> tuple[
-        Float64[np.ndarray, "N 376"],
+        Float64[np.ndarray, "N obs"],
         Float64[np.ndarray, "N"],
         Bool[np.ndarray, "N"],
         Bool[np.ndarray, "N"],
         dict[str, Any],
     ]:
-        """One step of 0.015 s in every world.
+        """One step in every world.
 
-        Actions (N, 17) in v4 units; what is outside ±0.4 is charged unclamped.
+        Actions (N, act) in the actuators' units; what is outside the box is charged unclipped.
 
         Raises ResetNeeded before the first `reset`, ValueError for a wrong shape.
         """
@@ -118,32 +125,15 @@ class HumanoidVectorEnv(VectorEnv):
         """Lets go of the worlds; the next step needs a reset."""
         self._state = None
 
-    def _step_worlds(
-        self, state: EnvState, action: Float[Array, "N 17"]
-    ) -> tuple[EnvState, dict[str, Float[Array, "N"]]]:
-        after = self._env.step(state, action)
-        # Taken back from the reward: worlds that ended have been moved already.
-        cost = humanoid.CONTROL_COST_WEIGHT * jnp.sum(jnp.square(action), -1)
-        cost = jnp.where(after.valid, cost, 0.0)
-        forward = jnp.where(after.valid, after.reward - humanoid.HEALTHY_REWARD + cost, 0.0)
-        velocity = forward / humanoid.FORWARD_REWARD_WEIGHT
-        return after, {
-            "reward_linvel": forward,
-            "reward_quadctrl": -cost,
-            "reward_alive": jnp.where(after.valid, humanoid.HEALTHY_REWARD, 0.0),
-            "x_position": state.physics.com_x + velocity * humanoid.STEP_SECONDS,
-            "x_velocity": velocity,
-            "forward_reward": forward,
-        }
 
-
-def register(name: str = NAME) -> None:
-    """Makes `gymnasium.make_vec(name, num_envs=..., engine=..., physics=...)` work."""
-    gymnasium.register(
-        id=name,
-        vector_entry_point="mjx_dm.envs.vector:HumanoidVectorEnv",
-        max_episode_steps=humanoid.EPISODE_STEPS,
-    )
+def register() -> None:
+    """Registers every task as "mjx_dm/NAME" with Gymnasium."""
+    for name in task_names():
+        gymnasium.register(
+            id=f"{NAMESPACE}/{name}",
+            vector_entry_point="mjx_dm.envs.vector:BatchVectorEnv",
+            kwargs={"task": name},
+        )
 
 
 def _masked(infos: dict[str, np.ndarray], mask: Bool[np.ndarray, "N"]) -> dict[str, np.ndarray]:

@@ -1,24 +1,24 @@
-"""The score that counts: whole episodes of Gymnasium's CPU MuJoCo Humanoid-v4."""
+"""The score that counts: whole episodes of the CPU Gymnasium environment of the task's name."""
 
+import math
 import os
 import platform
+import re
 import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import gymnasium
 import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 
-from mjx_dm.tasks.humanoid import ACTION_LIMIT
-from mjx_dm.types import ACTION_SIZE, OBS_SIZE
-
-ENV_ID = "Humanoid-v4"
+from mjx_dm.tasks import get_task
+from mjx_dm.tasks.task import Task
 
 # Policies see this many rows at a time whatever the number of episodes: a jitted one compiles
 # once, and an episode's actions cannot change with how many others are played beside it.
@@ -28,21 +28,32 @@ Act = Callable[[np.ndarray], np.ndarray]
 OnStep = Callable[[int, mujoco.MjData], None]
 
 
+@runtime_checkable
+class Acts(Protocol):
+    """What acts by a method, as the policies that load_policy gives do."""
+
+    def act(self, obs: np.ndarray, /) -> np.ndarray: ...
+
+
 class NoScore(ValueError):
-    """An episode that has no return: one sentence about what broke in it."""
+    """There is no return to tell: one sentence about what broke, or what is missing."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """Returns and lengths of whole episodes; episode i was reset with seed + i.
 
-    returns: undiscounted sums of Humanoid-v4's reward, one per episode, finite.
-    lengths: environment steps (0.015 s each), 1 to 1000.
+    returns: undiscounted sums of the environment's reward, one per episode, finite.
+    lengths: environment steps, 1 to the environment's time limit.
+    task, gym_id, options: the task's name, its Gymnasium environment, and what that was made with.
     """
 
     returns: tuple[float, ...]
     lengths: tuple[int, ...]
     seed: int
+    task: str
+    gym_id: str
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def mean(self) -> float:
@@ -63,9 +74,15 @@ class Evaluation:
         return self.returns.index(statistics.median_low(self.returns))
 
     def to_json(self) -> dict[str, Any]:
-        """A dict of plain values: the scores, what was played and with which versions."""
+        """A dict of plain values: the scores, what was played and with which versions.
+
+        "options" is there where the environment was made with any. JSON knows no infinity: a bound
+        that is infinite is written as a string, "inf" or "-inf".
+        """
+        options = {"options": _plain(self.options)} if self.options else {}
         return {
-            "env": ENV_ID,
+            "env": self.gym_id,
+            **options,
             "episodes": len(self.returns),
             "mean": self.mean,
             "std": self.std,
@@ -77,45 +94,66 @@ class Evaluation:
         }
 
 
-def evaluate(act: Act, *, episodes: int, seed: int, on_step: OnStep | None = None) -> Evaluation:
-    """Play whole episodes of Humanoid-v4; the same act and seed give the same numbers.
+def evaluate(
+    policy: Act | Acts,
+    task: str | Task = "Humanoid-v4",
+    *,
+    episodes: int = 10,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> Evaluation:
+    """Play whole episodes of the task's environment; the same act and seed give the same numbers.
 
-    act: maps observations (16, 376) float32 to actions (16, 17) in v4 units (±0.4). Row r is
-        episode 16 * call + r; rows without a live episode are zero and their actions ignored.
+    policy: maps observations (16, obs) float32 to actions (16, act) in the units of the task's
+        actuators, which are not clipped; itself or by its method `act`. Row r is episode
+        16 * call + r; rows without a live episode are zero and their actions ignored.
+    task: its name or itself. The reward and the time limit are those of
+        gymnasium.make(task.gym_id, **task.options).
     episodes: how many, at least 1; episode i is reset with seed + i.
     on_step: called as on_step(i, data) after episode i's reset and after each of its steps, in
         the calling thread, with the simulator's own MjData.
 
-    Raises NoScore, a ValueError, where an action or a reward is not finite or MuJoCo reports a
-    broken simulation, ValueError where act returns another shape.
+    Raises NoScore, a ValueError, where an action or a reward is not finite, MuJoCo reports a
+    broken simulation or the task has no Gymnasium environment, ValueError where actions have
+    another shape, ConfigError where the task is unknown.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}.")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}.")
-    envs = [_make_env() for _ in range(episodes)]
+    task = get_task(task)
+    if task.gym_id is None:
+        raise NoScore(f"{task.name} has no Gymnasium environment to be scored in.")
+    act = policy.act if isinstance(policy, Acts) else policy
+    envs: list[gymnasium.Env] = []
     try:
-        return _play(envs, act, seed, on_step)
+        envs += [_make_env(task.gym_id, task.options) for _ in range(episodes)]
+        returns, lengths = _play(envs, act, task, seed, on_step)
     finally:
         for env in envs:
             env.close()
+    return Evaluation(returns, lengths, seed, task.name, task.gym_id, task.options)
 
 
-def random_policy(seed: int) -> Act:
-    """An act that draws every action uniformly from the box of ±0.4, seeded once."""
-    rng = np.random.default_rng(seed)
+def random_policy(task: str | Task = "Humanoid-v4", seed: int = 0) -> Act:
+    """An act that draws every action uniformly from the task's box, seeded once."""
+    spaces, rng = get_task(task).spaces, np.random.default_rng(seed)
 
     def act(obs: np.ndarray) -> np.ndarray:
-        return rng.uniform(-ACTION_LIMIT, ACTION_LIMIT, (len(obs), ACTION_SIZE))
+        shape = len(obs), spaces.action_size
+        return rng.uniform(spaces.action_low, spaces.action_high, shape)
 
     return act
 
 
-def _play(envs: list[gymnasium.Env], act: Act, seed: int, on_step: OnStep | None) -> Evaluation:
+def _play(
+    envs: list[gymnasium.Env], act: Act, task: Task, seed: int, on_step: OnStep | None
+) -> tuple[tuple[float, ...], tuple[int, ...]]:
+    """Returns and lengths of one episode of every env."""
     episodes = len(envs)
     returns, lengths = [0.0] * episodes, [0] * episodes
     rows = -(-episodes // ACT_ROWS) * ACT_ROWS
-    obs = np.zeros((rows, OBS_SIZE), np.float32)
+    obs = np.zeros((rows, task.spaces.obs_size), np.float32)
     for i, env in enumerate(envs):
         obs[i] = env.reset(seed=seed + i)[0]
         if on_step is not None:
@@ -124,12 +162,13 @@ def _play(envs: list[gymnasium.Env], act: Act, seed: int, on_step: OnStep | None
     live = list(range(episodes))
     with ThreadPoolExecutor(_cores()) as pool:
         while live:
-            action = _actions(act, obs, live)
+            action = _actions(act, task.spaces.action_size, obs, live)
             still_live = []
             for i, outcome in zip(live, _step_all(pool, envs, action, live), strict=True):
                 next_obs, reward, terminated, truncated, _ = outcome
+                reward = float(reward)  # the pendulum's is an int
                 _check_step(_data(envs[i]), reward, next_obs, seed + i, lengths[i])
-                returns[i] += float(reward)
+                returns[i] += reward
                 lengths[i] += 1
                 if on_step is not None:
                     on_step(i, _data(envs[i]))
@@ -138,7 +177,7 @@ def _play(envs: list[gymnasium.Env], act: Act, seed: int, on_step: OnStep | None
                 if not ended:
                     still_live.append(i)
             live = still_live
-    return Evaluation(tuple(returns), tuple(lengths), seed)
+    return tuple(returns), tuple(lengths)
 
 
 def _step_all(
@@ -161,17 +200,17 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _actions(act: Act, obs: np.ndarray, live: list[int]) -> np.ndarray:
-    """Actions for all rows (R, 17) float64 from calls of constant shape; checked where live."""
-    action = np.zeros((len(obs), ACTION_SIZE))
+def _actions(act: Act, size: int, obs: np.ndarray, live: list[int]) -> np.ndarray:
+    """Actions for all rows (R, size) float64 from calls of constant shape; checked where live."""
+    action = np.zeros((len(obs), size))
     for first in sorted({i - i % ACT_ROWS for i in live}):
         rows = slice(first, first + ACT_ROWS)
         # A copy: act may keep what it was given, and obs is written to again.
         answer = np.asarray(act(obs[rows].copy()))
-        if answer.shape != (ACT_ROWS, ACTION_SIZE):
+        if answer.shape != (ACT_ROWS, size):
             raise ValueError(
                 f"The policy returned actions of shape {answer.shape}, "
-                f"but {(ACT_ROWS, ACTION_SIZE)} was expected."
+                f"but {(ACT_ROWS, size)} was expected."
             )
         action[rows] = answer
     if not np.isfinite(action[live]).all():
@@ -199,16 +238,38 @@ def _check_step(data: mujoco.MjData, reward: float, obs: np.ndarray, seed: int, 
     raise NoScore(f"The {what} at step {step} of the episode with seed {seed}: no score.")
 
 
-def _make_env() -> gymnasium.Env:
-    with warnings.catch_warnings():
-        # v4 is what the published results are measured on; only the advice to move on is silenced.
-        warnings.filterwarnings("ignore", message=f".*environment {ENV_ID} is out of date.*")
-        return gymnasium.make(ENV_ID, disable_env_checker=True)
+def _make_env(gym_id: str, options: Mapping[str, Any]) -> gymnasium.Env:
+    advice = f".*environment {re.escape(gym_id)} is out of date.*"
+    said: list[str] = []
+    handler = mujoco.get_mju_user_warning()
+    # Without a handler MuJoCo prints, and writes a MUJOCO_LOG.TXT where it is run.
+    mujoco.set_mju_user_warning(said.append)
+    try:
+        with warnings.catch_warnings():
+            # Published results are measured on v4; only the advice to move on is silenced.
+            warnings.filterwarnings("ignore", message=advice)
+            return gymnasium.make(gym_id, disable_env_checker=True, **options)
+    finally:
+        mujoco.set_mju_user_warning(handler)
+        for text in said:
+            if "settotalmass" not in text:  # an attribute in Gymnasium's own files
+                warnings.warn(text, stacklevel=2)
 
 
 def _data(env: gymnasium.Env) -> mujoco.MjData:
     """The simulator's own state, not a copy."""
     return cast(MujocoEnv, env.unwrapped).data
+
+
+def _plain(value: Any) -> Any:
+    """The same in what JSON has: lists, and strings for what is not finite."""
+    if isinstance(value, Mapping):
+        return {key: _plain(x) for key, x in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(x) for x in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
 
 
 def _versions() -> dict[str, str | None]:

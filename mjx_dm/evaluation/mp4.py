@@ -41,10 +41,10 @@ def small_gif(
 ) -> None:
     """Write the first seconds of an MP4 file as a looping GIF, in real time.
 
-    Every third frame is kept, and 64 colours.
+    Some 11 frames a second are kept, and 64 colours.
     """
-    every = 3
     total, seconds = _length(video)
+    every = max(1, round(total / seconds / 11))
     shown = min(total, max(1, round(max_seconds * total / seconds)))
     images = [
         Image.fromarray(frame).resize((width, round(width * frame.shape[0] / frame.shape[1])))

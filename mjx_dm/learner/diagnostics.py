@@ -6,17 +6,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from mjx_dm.config import LearnerConfig
+from mjx_dm.config import Config
 from mjx_dm.learner.density_matching import Metrics, losses, networks
 from mjx_dm.learner.gmm import GMM
 from mjx_dm.learner.state import LearnerState, Params
-from mjx_dm.types import Transition
+from mjx_dm.types import Spaces, Transition
 
 DORMANT = 0.025
 
 
 def diagnose(
-    config: LearnerConfig,
+    config: Config,
+    spaces: Spaces,
     before: LearnerState,
     after: LearnerState,
     batch: Transition,
@@ -37,21 +38,22 @@ def diagnose(
     too much. Consumes `key`.
     """
     action_key, next_key = jax.random.split(key)
-    limit = 1.0 if config.bounded else jnp.inf
-    policy, critic = networks.Policy(config), networks.twin_critic(config)
+    limit = 1.0 if config.policy.bounded else jnp.inf
+    policy, critic = networks.mixture_network(config, spaces), networks.twin_critic(config)
     old, _ = _apply(policy, before.actor, batch.obs)
     new, actor_seen = _apply(policy, after.actor, batch.obs)
     out, critic_seen = _apply(critic, after.critic, batch.obs, batch.action[:, None])
     following, _ = _apply(policy, after.actor, batch.next_obs)
     next_action = jnp.clip(following.sample(next_key), -limit, limit)
     next_out, _ = _apply(critic, after.critic, batch.next_obs, next_action[:, None])
-    promised, later = (jnp.min(networks.values(config, x), 0)[:, 0] for x in (out, next_out))
+    promised, later = (jnp.min(networks.values(config.critic, x), 0)[:, 0] for x in (out, next_out))
     found = losses.td_target(
-        config.reward_scale * batch.reward, batch.discount, later, config.discount
+        config.critic.reward_scale * batch.reward, batch.discount, later, config.critic.discount
     )
-    if config.alpha > 0:
+    if config.temperatures.alpha > 0:
         # One for every action that a target bootstraps from: not for the one that was taken.
-        bonuses = (steps - 1.0 + config.discount * batch.discount) / config.num_steps
+        bonuses = steps - 1.0 + config.critic.discount * batch.discount
+        bonuses = bonuses / config.replay.num_steps
         entropy = -jnp.mean(following.log_prob(next_action))
         found = found + jnp.exp(after.log_alpha) * entropy * bonuses
     action = old.sample(action_key)

@@ -90,7 +90,7 @@ def project(
 
 
 def weights_kl(weights: Float[Array, "*B M"]) -> Float[Array, "*B"]:
-    """KL of the weights to even ones, log M + sum_i p_i log p_i, in nats: MPO's E-step constraint.
+    """KL of the weights to even ones, log M + sum_i p_i log p_i, in nats.
 
     Source: Abdolmaleki et al. 2018, eq. 7, on the samples.
     """
@@ -105,23 +105,9 @@ def step_towards(
 ) -> Float[Array, ""]:
     """log_dual + step * sign(target - value), for a dual that raises `value` as it grows.
 
-    T raises ESS / M; alpha raises the policy's sigma and entropy.
+    T raises ESS / M; alpha raises the policy's sigma.
     """
     return log_dual + step * jnp.sign(target - value)
-
-
-def move(
-    gmm: GMM, actions: Float[Array, "B M A"], slope: Float[Array, "B M A"], kl: float
-) -> Float[Array, "B M A"]:
-    """a + sigma^2 slope / T, with T such that the mean of |sigma slope / T|^2 / 2 is `kl`.
-
-    To first order this carries pi to pi exp(Q / T) / Z when `slope` is grad_a Q; sigma is the
-    mixture's own, sum_k w_k sigma_k.
-    """
-    std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)[:, None]
-    scaled = std * slope
-    length = jnp.mean(jnp.sum(jnp.square(scaled), -1))
-    return actions + std * scaled * jnp.sqrt(2.0 * kl / (length + 1e-12))
 
 
 def log_prob_of_each(gmm: GMM, actions: Float[Array, "B M A"]) -> Float[Array, "B M"]:

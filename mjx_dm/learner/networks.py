@@ -1,8 +1,6 @@
-"""Flax modules of the policy and the critic, and the observation normaliser."""
+"""Flax modules of the policy and the critic."""
 
-import functools
 from collections.abc import Callable
-from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,70 +8,90 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mjx_dm.config import LearnerConfig
-from mjx_dm.learner import products
+from mjx_dm.config import Config, CriticSettings
+from mjx_dm.device import platform
 from mjx_dm.learner.gmm import GMM
-from mjx_dm.types import ACTION_SIZE, OBS_SIZE
-
-OBS_CLIP = 10.0
-
-_Dense = functools.partial(nn.Dense, dot_general=products.dot_general)
+from mjx_dm.types import Spaces
 
 
-class Policy(nn.Module):
-    """obs `(..., 376)` -> GMM over actions of the policy's own units, `(..., K, 17)`."""
+class MixtureNetwork(nn.Module):
+    """obs `(..., O)` -> GMM over actions of the policy's own units, `(..., K, action_size)`.
 
-    config: LearnerConfig
+    Its fields are all that its parameters do not tell of it.
+    """
+
+    action_size: int
+    widths: tuple[int, ...]
+    num_components: int
+    activation: str
+    layer_norm: bool
+    bounded: bool
+    log_std_min: float
+    log_std_max: float
 
     @nn.compact
-    def __call__(self, obs: Float[Array, "*B 376"]) -> GMM:
-        c = self.config
+    def __call__(self, obs: Float[Array, "*B obs"]) -> GMM:
         x = obs
-        for width in c.actor_widths:
-            x = _hidden(self, _Dense(width)(x))
-        k, a = c.num_components, ACTION_SIZE
+        for width in self.widths:
+            x = _hidden(self, nn.Dense(width)(x), self.activation, self.layer_norm)
+        k, a = self.num_components, self.action_size
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        logits = _Dense(k, kernel_init=small)(x)
-        mean = _Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
+        logits = nn.Dense(k, kernel_init=small)(x)
+        mean = nn.Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
         # The components start apart: identical ones would receive identical gradients.
         spread = self.param("mean_spread", nn.initializers.normal(0.2 if k > 1 else 0.0), (k, a))
-        raw_std = _Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
+        raw_std = nn.Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
         mean = mean + jnp.broadcast_to(spread, mean.shape)
-        if c.bounded:
+        if self.bounded:
             mean = jnp.tanh(mean)
         # A sigmoid keeps log sigma inside its bounds with a gradient everywhere.
-        log_std = c.log_std_min + (c.log_std_max - c.log_std_min) * nn.sigmoid(raw_std + 1.0)
+        reach = self.log_std_max - self.log_std_min
+        log_std = self.log_std_min + reach * nn.sigmoid(raw_std + 1.0)
         return GMM(logits, mean, log_std)
 
 
-class Critic(nn.Module):
-    """obs `(..., 376)`, actions `(..., M, 17)` -> `(..., M, atoms)`.
+def mixture_network(config: Config, spaces: Spaces) -> MixtureNetwork:
+    """The policy's network that `config` describes, for actions of `spaces`."""
+    policy, shared = config.policy, config.networks
+    return MixtureNetwork(
+        action_size=spaces.action_size,
+        widths=policy.actor_widths,
+        num_components=policy.num_components,
+        activation=shared.activation,
+        layer_norm=shared.layer_norm,
+        bounded=policy.bounded,
+        log_std_min=policy.log_std_min,
+        log_std_max=policy.log_std_max,
+    )
 
-    The share of the first layer that sees the state is computed once for the M actions. With
-    `critic_residual` a later layer is x + f(x) (He et al. 2016), f one layer with its norm.
+
+class Critic(nn.Module):
+    """obs `(..., O)`, actions `(..., M, A)` -> `(..., M, atoms)`.
+
+    The share of the first layer that sees the state is computed once for the M actions.
     """
 
-    config: LearnerConfig
+    config: Config
 
     @nn.compact
     def __call__(
-        self, obs: Float[Array, "*B 376"], action: Float[Array, "*B M 17"]
+        self, obs: Float[Array, "*B obs"], action: Float[Array, "*B M act"]
     ) -> Float[Array, "*B M atoms"]:
-        c = self.config
-        first, *rest = c.critic_widths
-        of_state = _Dense(first, name="state")(obs)[..., None, :]
-        of_action = _Dense(first, use_bias=False, name="action")(action)
-        x = _hidden(self, of_state + of_action)
+        critic, shared = self.config.critic, self.config.networks
+        first, *rest = critic.critic_widths
+        of_state = nn.Dense(first, name="state")(obs)[..., None, :]
+        of_action = nn.Dense(first, use_bias=False, name="action")(action)
+        x = _hidden(self, of_state + of_action, shared.activation, shared.layer_norm)
         for width in rest:
-            y = _hidden(self, _Dense(width)(x))
-            x = x + y if c.critic_residual else y
-        if c.critic == "scalar":
-            return _Dense(1)(x)
+            x = _hidden(self, nn.Dense(width)(x), shared.activation, shared.layer_norm)
+        if critic.critic == "scalar":
+            return nn.Dense(1)(x)
         small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
-        return _Dense(c.num_atoms, kernel_init=small, bias_init=_near_zero_return(c))(x)
+        bias = _near_zero_return(critic)
+        return nn.Dense(critic.num_atoms, kernel_init=small, bias_init=bias)(x)
 
 
-def twin_critic(config: LearnerConfig) -> nn.Module:
+def twin_critic(config: Config) -> nn.Module:
     """Two critics as one batched product: the output gains a leading axis of 2."""
     return nn.vmap(
         Critic,
@@ -85,85 +103,36 @@ def twin_critic(config: LearnerConfig) -> nn.Module:
     )(config)
 
 
-def support(config: LearnerConfig) -> Float[Array, "atoms"]:
+def support(critic: CriticSettings) -> Float[Array, "atoms"]:
     """The returns that the atoms of a categorical critic stand for, in scaled reward."""
     # NumPy's is a constant of the program; JAX's would be computed in every update.
-    atoms = np.linspace(config.value_min, config.value_max, config.num_atoms)
+    atoms = np.linspace(critic.value_min, critic.value_max, critic.num_atoms)
     return jnp.asarray(atoms, jnp.float32)
 
 
-def values(config: LearnerConfig, out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
+def values(critic: CriticSettings, out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
     """The critics' expected returns, from what they put out."""
-    return out[..., 0] if config.critic == "scalar" else jax.nn.softmax(out) @ support(config)
+    return out[..., 0] if critic.critic == "scalar" else jax.nn.softmax(out) @ support(critic)
 
 
-class Normalizer(NamedTuple):
-    """Running mean and variance of observations, or of what else comes in batches (Welford)."""
-
-    weight: Float[Array, ""]
-    mean: Float[Array, "*shape"]
-    var: Float[Array, "*shape"]
-
-
-def init_normalizer(shape: tuple[int, ...] = (OBS_SIZE,)) -> Normalizer:
-    """Mean 0 and variance 1, with the weight of a hundredth of an observation."""
-    return Normalizer(jnp.full((), 1e-2, jnp.float32), jnp.zeros(shape), jnp.ones(shape))
-
-
-def update_normalizer(state: Normalizer, obs: Float[Array, "N *shape"]) -> Normalizer:
-    """Takes in a batch. Source: Chan et al. 1979, parallel form."""
-    n = obs.shape[0]
-    mean = jnp.mean(obs, 0)
-    var = jnp.mean(jnp.square(obs - mean[None]), 0)
-    # The weight saturates, so that the statistics follow the policy for ever.
-    total = state.weight + n
-    rate = n / total
-    delta = mean - state.mean
-    return Normalizer(
-        weight=jnp.minimum(total, 1e7),
-        mean=state.mean + rate * delta,
-        var=state.var + rate * (var - state.var) + rate * (1 - rate) * jnp.square(delta),
-    )
-
-
-def normalize(state: Normalizer, obs: Float[Array, "*B 376"]) -> Float[Array, "*B 376"]:
-    """Zero mean and unit variance, clipped at 10."""
-    mean, var = (jnp.broadcast_to(x, obs.shape) for x in (state.mean, state.var))
-    return jnp.clip((obs - mean) * jax.lax.rsqrt(var + 1e-8), -OBS_CLIP, OBS_CLIP)
-
-
-def rounded(config: LearnerConfig, obs: Float[Array, "*B 376"]) -> Float[Array, "*B 376"]:
-    """Observations as `obs_dtype` holds them, in float32."""
-    # Not a cast there and back, which XLA may leave out.
-    return jax.lax.reduce_precision(obs, 8, 7) if config.obs_dtype == "bfloat16" else obs
-
-
-def seen(
-    config: LearnerConfig, normalizer: Normalizer, obs: Float[Array, "*B 376"]
-) -> Float[Array, "*B 376"]:
-    """What the networks are shown of observations: rounded like those in the replay, normalised."""
-    obs = rounded(config, obs)
-    return normalize(normalizer, obs) if config.normalize_obs else obs
-
-
-def _hidden(module: Policy | Critic, x: Array) -> Array:
-    config = module.config
-    activation: Callable[[Array], Array] = {"relu": nn.relu, "silu": nn.silu}[config.activation]
-    # A GPU makes one kernel of a norm whose variance is a mean of squared differences; a CPU makes
-    # an update faster from the squares' mean (1.03 times the time otherwise).
-    norm = nn.LayerNorm(use_fast_variance=jax.default_backend() == "cpu")
-    x = activation(norm(x) if config.layer_norm else x)
+def _hidden(module: nn.Module, x: Array, activation: str, layer_norm: bool) -> Array:
+    activate: Callable[[Array], Array] = {"relu": nn.relu, "silu": nn.silu}[activation]
+    if layer_norm:
+        # A GPU makes one kernel of a norm whose variance is a mean of squared differences; a CPU
+        # makes an update faster from the squares' mean (1.03 times the time otherwise).
+        x = nn.LayerNorm(use_fast_variance=platform() == "cpu")(x)
+    x = activate(x)
     module.sow("intermediates", "hidden", x)  # for mjx_dm.learner.diagnostics; else a no-op
     return x
 
 
-def _near_zero_return(config: LearnerConfig) -> Callable[..., Array]:
+def _near_zero_return(critic: CriticSettings) -> Callable[..., Array]:
     """Bias whose softmax is a narrow bump at 0 return.
 
     A uniform start would sit at the middle of the support and spend thousands of updates coming
     down.
     """
-    atoms = jnp.linspace(config.value_min, config.value_max, config.num_atoms)
+    atoms = jnp.linspace(critic.value_min, critic.value_max, critic.num_atoms)
     width = atoms[1] - atoms[0]
     return lambda key, shape, dtype=jnp.float32: jnp.broadcast_to(
         (-0.5 * jnp.square(atoms / width)).astype(dtype), shape

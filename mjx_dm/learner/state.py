@@ -1,4 +1,4 @@
-"""What learning changes, and how the updates see it: as networks or as vectors."""
+"""What learning changes, and the form in which updates hold it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -8,14 +8,15 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
+from mjx_dm.device import platform
+
 Params = Any
 
 
 class LearnerState(NamedTuple):
     """Everything that learning changes. `updates` counts gradient updates.
 
-    `average_actor` follows `actor` slowly and is what is scored; `average_worlds` is the share of
-    worlds in which it acts.
+    `average_actor` follows `actor` slowly and is what is scored.
     """
 
     actor: Params
@@ -29,17 +30,8 @@ class LearnerState(NamedTuple):
     updates: Int[Array, ""]
 
 
-# Gives the networks of a state of vectors their shapes back.
-AsTrees = Callable[[LearnerState], LearnerState]
-
-
-def joins() -> bool:
-    """Whether the updates see every network's parameters as one vector.
-
-    What is done to each parameter alike (norms, Adam, averages) is then one kernel for all, where a
-    kernel costs a launch. A CPU launches for nothing, and would copy the parameters to and fro.
-    """
-    return jax.default_backend() != "cpu"
+# The state in the form that updates advance: what `Learner.pack` made, opaque to everybody else.
+Carry = Any
 
 
 def vector(tree: Any) -> Float[Array, "P"]:
@@ -47,13 +39,47 @@ def vector(tree: Any) -> Float[Array, "P"]:
     return ravel_pytree(tree)[0]
 
 
-def as_vectors(state: LearnerState) -> tuple[LearnerState, AsTrees]:
-    """`state` with every network's parameters and moments as one vector `(P,)`, where that `joins`,
-    and the way back."""
-    if not joins():
-        return state, lambda trees: trees
-    actor_tree, critic_tree = (ravel_pytree(x)[1] for x in (state.actor, state.critic))
-    return _reshape(state, vector, vector), lambda v: _reshape(v, actor_tree, critic_tree)
+class Form(NamedTuple):
+    """How updates hold a `LearnerState`: as it is, or with every network and its moments joined.
+
+    What is done to each parameter alike (norms, Adam, averages) is then one kernel for all, where a
+    kernel costs a launch. `gradient` joins a gradient as the parameters are.
+    """
+
+    pack: Callable[[LearnerState], Carry]
+    unpack: Callable[[Carry], LearnerState]
+    gradient: Callable[[Params], Params]
+
+
+def form(shapes: Callable[[], LearnerState]) -> Form:
+    """Vectors `(P,)` on an accelerator; on a CPU, which launches for nothing and would copy the
+    parameters to and fro, the state as it is. `shapes` gives the shapes of a state."""
+    if platform() == "cpu":
+        return Form(_same, _same, _same)
+    start = shapes()
+    actor, critic = _as_tree(start.actor), _as_tree(start.critic)
+    return Form(
+        pack=lambda state: _reshape(state, vector, vector),
+        unpack=lambda carry: _reshape(carry, actor, critic),
+        gradient=vector,
+    )
+
+
+def _same(x: Any) -> Any:
+    return x
+
+
+def _as_tree(shapes: Params) -> Callable[[Array], Params]:
+    """From a vector back to the tree of these shapes."""
+    found: list[Callable[[Array], Params]] = []
+
+    def join(tree: Params) -> Array:
+        joined, back = ravel_pytree(tree)
+        found.append(back)
+        return joined
+
+    jax.eval_shape(join, shapes)
+    return found[0]
 
 
 def _reshape(

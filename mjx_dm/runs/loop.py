@@ -1,6 +1,6 @@
 """The host loop: launches the program, logs, saves, evaluates, and watches for signals."""
 
-import dataclasses
+import functools
 import math
 import threading
 import time
@@ -14,20 +14,28 @@ from mjx_dm import config as configs
 from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.config import Config, ConfigError
-from mjx_dm.engines import choose_engine, make_engine
-from mjx_dm.envs import batch as envs
+from mjx_dm.device import compiler_options
+from mjx_dm.engines import choose_engine
+from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.files import write_json
-from mjx_dm.learner import products
 from mjx_dm.runs import memory
 from mjx_dm.runs import plots as plotting
+from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.metrics import METRICS, MetricsWriter, read_metrics
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import Scores
 from mjx_dm.runs.signals import stop_on_signal
+from mjx_dm.tasks.physics import name_of
 from mjx_dm.training import program as training
 from mjx_dm.training import replay as ring
 from mjx_dm.training.program import TrainState
+from mjx_dm.training.reflection import symmetry_of
 from mjx_dm.training.replay import Replay
+from mjx_dm.training.worlds import make_worlds, task_of
+from mjx_dm.validation import new_directory, validate
+
+# Warp compiles its kernels when they are first launched, which takes a minute on a new machine.
+COMPILE_AT_FIRST_LAUNCH = ("warp",)
 
 
 class Saved(NamedTuple):
@@ -45,17 +53,27 @@ class Saved(NamedTuple):
 def train(config: Config) -> Path:
     """Runs `config` to its end, or to a signal; returns the run directory.
 
-    The engine that was chosen is written to config.json in place of "auto". Raises
-    CheckpointError where a run cannot be resumed or saved.
+    The engine that was chosen is written to config.json in place of "auto". Raises ConfigError
+    where the settings cannot run or the run directory is another run's, CheckpointError where a run
+    cannot be resumed or saved.
     """
-    name, reason = choose_engine(config.engine)
-    return _Run(config, name, reason).go()
+    validate(config)
+    if not config.run.resume:
+        new_directory(config)
+    name, reason = choose_engine(config.physics.engine)
+    task = task_of(config)
+    symmetry_of(config, task)
+    physics = name_of(task, config.physics.physics)
+    return _Run(configs.replace(config, engine=name, physics=physics), reason).go()
 
 
 class _Run:
-    def __init__(self, config: Config, engine: str, reason: str):
-        self.config, self.engine, self.reason = config, engine, reason
+    """`config` names the engine; `reason` says why it is that one."""
+
+    def __init__(self, config: Config, reason: str):
+        self.config, self.reason = config, reason
         self.directory = config.directory
+        self.clock = WallClock()
         self.train_seconds = 0.0
         self.last_saved = -1
         self.has_replay = False
@@ -64,55 +82,65 @@ class _Run:
     def go(self) -> Path:
         c = self.config
         self.directory.mkdir(parents=True, exist_ok=True)
-        with Progress(c.env_steps) as self.progress:
+        with Progress(c.run.env_steps) as self.progress:
             say = self.progress.say
+            env = make_worlds(c)
             say(
-                f"Engine {self.engine} ({self.reason}), physics {c.physics}, {c.num_envs} worlds, "
-                f"episodes of at most {c.max_episode_steps} steps."
+                f"{env.task.name}. Engine {c.physics.engine} ({self.reason}), physics "
+                f"{c.physics.physics}, {c.physics.num_envs} worlds, episodes of at most "
+                f"{env.max_episode_steps} steps."
             )
             say(f"Run directory: {self.directory}")
-            engine = make_engine(self.engine, c.physics, c.num_envs)
-            env = envs.HumanoidEnv(engine, c.num_envs, max_episode_steps=c.max_episode_steps)
             init = jax.jit(lambda key: training.init(c, env, key))
-            shapes = jax.eval_shape(init, jax.random.key(c.seed))
+            shapes = jax.eval_shape(init, jax.random.key(c.run.seed))
             # Before the compilation, so that a run that cannot go on says so at once.
-            saved = self._read(shapes) if c.resume else None
+            saved = self._read(shapes) if c.run.resume else None
             start = time.monotonic()
             program = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(shapes)
-            chunk = program.compile(products.compiler_options(c.matmul_precision))
-            say(f"Compiled in {time.monotonic() - start:.0f} s.")
+            chunk = program.compile(compiler_options())
             needed = memory.plan(shapes, chunk)
             say(f"Memory: {needed}.")
             memory.check(c, needed, memory.available())
-            state = init(jax.random.key(c.seed)) if saved is None else self._go_on(shapes, saved)
+            start_of = functools.partial(init, jax.random.key(c.run.seed))
+            if c.physics.engine in COMPILE_AT_FIRST_LAUNCH:
+                # On a state of its own, which goes again: the run's has not begun.
+                jax.block_until_ready(chunk(start_of()))
+            state = start_of() if saved is None else self._go_on(env, shapes, saved)
+            jax.block_until_ready(state)
+            seconds = time.monotonic() - start
+            self.clock.spent("compilation and start", seconds)
+            say(f"Compiled in {seconds:.0f} s.")
             # A resumed run goes on with what changed, and so does the next --resume.
-            chosen = dataclasses.replace(c, engine=self.engine, resume=False)
-            write_json(self.directory / "config.json", configs.to_json(chosen))
-            resumed_at = _env_steps(c, state) if c.resume else False
+            chosen = configs.to_json(configs.replace(c, resume=False))
+            of_task = {"spaces": env.spaces._asdict(), "task_version": env.task.version}
+            write_json(self.directory / "config.json", chosen | of_task)
+            resumed_at = _env_steps(c, state) if c.run.resume else False
             with (
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
                 stop_on_signal(say) as stop,
             ):
-                self.scores = Scores(c, self.writer, say)
+                self.scores = Scores(c, env.task, self.writer, say, self.clock.seconds)
                 self._loop(chunk, state, stop)
-                plotting.plot_run(self.directory, c.max_episode_steps)
+                plotting.plot_run(self.directory, env.task.name, c.task.max_episode_steps)
             if stop.is_set():
                 say("Go on with --resume.")
+        say(f"Wall-clock {self.clock}.")
         return self.directory
 
     def _loop(self, chunk: Any, state: TrainState, stop: threading.Event) -> None:
         c = self.config
         env_steps = _env_steps(c, state)
-        next_eval = env_steps + c.eval_every if c.eval_every else math.inf
+        next_eval = env_steps + c.run.eval_every if c.run.eval_every else math.inf
         saved_at = self.train_seconds
-        while env_steps < c.env_steps and not stop.is_set() and not self._out_of_time():
+        while env_steps < c.run.env_steps and not stop.is_set() and not self._out_of_time():
             start = time.monotonic()
             state, metrics = chunk(state)
             values = {k: float(v) for k, v in jax.device_get(metrics).items()}
             seconds = time.monotonic() - start
             self.train_seconds += seconds
+            self.clock.spent("training", seconds)
             env_steps = _env_steps(c, state)
-            rate = c.chunk_iterations * c.num_envs / seconds
+            rate = c.run.chunk_iterations * c.physics.num_envs / seconds
             updates = int(state.learner.updates)
             self.writer.write(
                 env_steps,
@@ -121,6 +149,7 @@ class _Run:
                     "updates": updates,
                     "steps_per_second": rate,
                     "train_seconds": self.train_seconds,
+                    "wall_seconds": self.clock.seconds(),
                 },
             )
             self.progress.update(
@@ -129,7 +158,7 @@ class _Run:
             if values["quarantined"] and not self.told_of_quarantine:
                 self.told_of_quarantine = True
                 counts = (int(values[name]) for name in ("quarantined", "engine_failed"))
-                self.progress.say(_about_quarantine(self.engine, *counts))
+                self.progress.say(_about_quarantine(c.physics.engine, *counts))
             if not _all_finite(state.learner):
                 raise FloatingPointError(
                     f"The learner's weights are not finite after {env_steps} environment steps; "
@@ -138,39 +167,44 @@ class _Run:
                 )
             # Whoever stops a run twice while episodes are played loses nothing.
             to_score = env_steps >= next_eval
-            if to_score or self.train_seconds - saved_at >= 60 * c.checkpoint_minutes:
+            if to_score or self.train_seconds - saved_at >= 60 * c.run.checkpoint_minutes:
                 self._save(state, env_steps)
                 saved_at = self.train_seconds
             self.scores.collect()
             if to_score:
-                self.scores.score(state, env_steps, self.train_seconds)
-                next_eval += c.eval_every
+                with self.clock.on("evaluation"):
+                    self.scores.score(state, env_steps, self.train_seconds)
+                next_eval += c.run.eval_every
         self._save(state, env_steps)
-        if not stop.is_set():
-            self.scores.score(state, env_steps, self.train_seconds)
-        self.scores.collect(wait=True)
+        with self.clock.on("evaluation"):
+            if not stop.is_set():
+                self.scores.score(state, env_steps, self.train_seconds)
+            self.scores.collect(wait=True)
         self.scores.say_best()
-        if c.save_replay:
+        if c.run.save_replay:
             self._save_replay(state.replay, env_steps)
 
     def _out_of_time(self) -> bool:
-        return self.config.minutes is not None and self.train_seconds >= 60 * self.config.minutes
+        minutes = self.config.run.minutes
+        return minutes is not None and self.train_seconds >= 60 * minutes
 
     def _save(self, state: TrainState, env_steps: int) -> None:
         if env_steps == self.last_saved:
             return
-        checkpoint.save(
-            self.directory / "checkpoints",
-            env_steps,
-            _saved(state, self.train_seconds),
-            keep=self.config.keep_checkpoints,
-        )
+        with self.clock.on("checkpoints"):
+            checkpoint.save(
+                self.directory / "checkpoints",
+                env_steps,
+                _saved(state, self.train_seconds),
+                keep=self.config.run.keep_checkpoints,
+            )
         self.last_saved = env_steps
 
     def _save_replay(self, replay: Replay, env_steps: int) -> None:
         gigabytes = sum(x.nbytes for x in replay) / 1e9
         self.progress.say(f"Saving the replay ({gigabytes:.1f} GB), for --resume.")
-        checkpoint.save(self.directory / "replay", env_steps, replay, keep=1)
+        with self.clock.on("checkpoints"):
+            checkpoint.save(self.directory / "replay", env_steps, replay, keep=1)
 
     def _has_replay(self, step: int) -> bool:
         """Whether the replay was saved at `step`; raises ConfigError where it is damaged since."""
@@ -188,45 +222,46 @@ class _Run:
     def _read(self, shapes: TrainState) -> Saved:
         """The newest checkpoint, if there is something left to do from there."""
         step, saved = checkpoint.restore(self.directory / "checkpoints", _saved(shapes, 0.0))
-        if step >= self.config.env_steps:
+        if step >= self.config.run.env_steps:
             raise ConfigError(
                 f"The run has reached {step} environment steps, and --env-steps asks for "
-                f"{self.config.env_steps}; give more to go on."
+                f"{self.config.run.env_steps}; give more to go on."
             )
         self.train_seconds = float(saved.train_seconds)
         if self._out_of_time():
             raise ConfigError(
                 f"The run has trained for {self.train_seconds / 60:.1f} minutes, and --minutes "
-                f"asks for {self.config.minutes:g}; give more to go on."
+                f"asks for {self.config.run.minutes:g}; give more to go on."
             )
         self.last_saved = step
         self.has_replay = self._has_replay(step)
         try:
-            read_metrics(self.directory / METRICS)
+            self.clock.before = _wall_seconds(read_metrics(self.directory / METRICS), step)
         except FileNotFoundError:
             pass  # the curve begins anew
         except ValueError as error:
             raise ConfigError(str(error)) from error
         return saved
 
-    def _go_on(self, shapes: TrainState, saved: Saved) -> TrainState:
+    def _go_on(self, env: BatchEnv, shapes: TrainState, saved: Saved) -> TrainState:
         """`saved` with its replay, or with an empty one where none was saved."""
         c, step = self.config, self.last_saved
         if self.has_replay:
             replay = checkpoint.restore(self.directory / "replay", shapes.replay)[1]
         else:
-            replay = ring.init(c.replay_size, c.num_envs, c.learner.obs_dtype)
+            size, obs_dtype = c.replay.replay_size, c.replay.obs_dtype
+            replay = ring.init(size, c.physics.num_envs, env.spaces, obs_dtype)
         self.progress.say(
             f"Resumed at {step:,} environment steps, "
             + ("with its replay." if self.has_replay else "with an empty replay: none was saved.")
         )
         # Under a shorter time limit the worlds would otherwise all reach it in the next step, and
         # together from then on.
-        env = saved.env._replace(episode_step=saved.env.episode_step % c.max_episode_steps)
+        worlds = saved.env._replace(episode_step=saved.env.episode_step % env.max_episode_steps)
         return TrainState(
             learner=saved.learner,
             normalizer=saved.normalizer,
-            env=env,
+            env=worlds,
             replay=replay,
             key=saved.key,
             iteration=saved.iteration,
@@ -238,13 +273,12 @@ class _Run:
 def _about_quarantine(engine: str, quarantined: int, failed: int) -> str:
     if failed and engine == "warp":
         cause = (
-            f"in {failed} of them Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD "
-            "or WARP_ROWS_PER_WORLD in mjx_dm/engines/mjx.py"
+            f"in {failed} of them Warp ran out of room for contacts: raise warp_room of the task"
         )
     elif failed and engine == "mjx":
         cause = (
-            f"in {failed} of them MJX had more contacts than it solves: raise MJX_CONTACTS in "
-            "mjx_dm/tasks/humanoid.py"
+            f"in {failed} of them MJX had more contacts than it solves: raise mjx_contacts of "
+            "the task"
         )
     elif failed:
         cause = f"in {failed} of them MuJoCo met a state that is not finite"
@@ -268,9 +302,16 @@ def _saved(state: TrainState, train_seconds: float) -> Saved:
     )
 
 
+def _wall_seconds(metrics: dict[str, list], step: int) -> float:
+    """What the run had taken when it was last heard of at `step` or before."""
+    seconds = metrics.get("wall_seconds", [math.nan] * len(metrics["step"]))
+    known = zip(metrics["step"], seconds, strict=True)
+    return max((s for at, s in known if at <= step and not math.isnan(s)), default=0.0)
+
+
 def _env_steps(config: Config, state: TrainState) -> int:
     """Exact beyond 2^31: the device counts iterations, the host multiplies."""
-    return int(state.iteration) * config.num_envs
+    return int(state.iteration) * config.physics.num_envs
 
 
 @jax.jit

@@ -52,11 +52,11 @@ def check(config: Config, needed: Plan, room: int) -> None:
     if needed.total <= room:
         return
     rest = needed.total - needed.replay
-    fits = int((room - rest) / needed.replay * config.replay_size * 0.95)
-    if fits >= 2 * config.num_envs:
+    fits = int((room - rest) / needed.replay * config.replay.replay_size * 0.95)
+    if fits >= 2 * config.physics.num_envs:
         advice = f"--replay-size {fits // 1000 * 1000 or fits} would fit"
     else:
-        advice = f"give less than --num-envs {config.num_envs} and --replay-size"
+        advice = f"give less than --num-envs {config.physics.num_envs} and --replay-size"
     raise ConfigError(
         f"The run needs {needed} of memory and there are {_in_words(room)}: {advice}."
     )

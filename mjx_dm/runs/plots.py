@@ -15,7 +15,6 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter
 
 from mjx_dm.runs.metrics import METRICS, read_metrics
-from mjx_dm.tasks.humanoid import EPISODE_STEPS
 
 PLOTS = "plots"
 
@@ -72,12 +71,15 @@ _PANELS = (
 )
 
 
-def plot_run(run_dir: str | os.PathLike, max_episode_steps: int = EPISODE_STEPS) -> list[Path]:
+def plot_run(
+    run_dir: str | os.PathLike, task: str = "", time_limit: int | None = None
+) -> list[Path]:
     """Draws `plots/learning_curve.png` and `plots/diagnostics.png` from `run_dir/metrics.jsonl`.
 
-    The learning curve shows `episode_return` (sampled behaviour in training, under a time limit of
-    `max_episode_steps`) and `eval_return` with a band of ± `eval_return_std` over env steps. The
-    diagnostics show what the run recorded of the learner, its episodes and its speed.
+    The learning curve of `task`, a name for its title, shows `episode_return` (sampled behaviour in
+    training; under a time limit of `time_limit` steps, if it is not the task's own) and
+    `eval_return` with a band of ± `eval_return_std` over env steps. The diagnostics show what the
+    run recorded of the learner, its episodes and its speed.
 
     Returns:
         The files written; a figure of which the run has no finite value is left out.
@@ -93,7 +95,9 @@ def plot_run(run_dir: str | os.PathLike, max_episode_steps: int = EPISODE_STEPS)
     with matplotlib.rc_context(STYLE):
         run = run_dir.resolve().name
         figures = {
-            "learning_curve": _learning_curve(columns, run, max_episode_steps),
+            "learning_curve": _learning_curve(
+                columns, f"{task}, {run}" if task else run, time_limit
+            ),
             "diagnostics": _diagnostics(columns, run),
         }
         for name, figure in figures.items():
@@ -105,16 +109,15 @@ def plot_run(run_dir: str | os.PathLike, max_episode_steps: int = EPISODE_STEPS)
 
 
 def _learning_curve(
-    columns: Mapping[str, np.ndarray], run: str, max_episode_steps: int
+    columns: Mapping[str, np.ndarray], title: str, time_limit: int | None
 ) -> Figure | None:
     if not (_has(columns, "episode_return") or _has(columns, "eval_return")):
         return None
     figure = _figure(7.5, 4.5)
     axes = figure.add_subplot()
-    axes.set(title=f"Return of {run}", xlabel="env steps", ylabel="return per episode")
+    axes.set(title=f"Return of {title}", xlabel="env steps", ylabel="return per episode")
     if _has(columns, "episode_return"):
-        shorter = max_episode_steps < EPISODE_STEPS
-        limit = f", at most {max_episode_steps} steps" if shorter else ""
+        limit = f", at most {time_limit} steps" if time_limit else ""
         _draw_line(axes, columns, "episode_return", f"training, sampled{limit}")
     if _has(columns, "eval_return"):
         _draw_evaluations(axes, columns)

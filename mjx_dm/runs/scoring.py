@@ -1,4 +1,4 @@
-"""A run scores its own policy in Humanoid-v4 while it trains, and keeps the best in best/."""
+"""A run scores its own policy in its task while it trains, and keeps the best in best/."""
 
 import math
 from collections.abc import Callable
@@ -9,14 +9,16 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from mjx_dm.checkpoints import saving as checkpoint
-from mjx_dm.checkpoints.policy import keep_policy, make_act
-from mjx_dm.checkpoints.saving import CheckpointError
+from mjx_dm.checkpoints import policy_file
+from mjx_dm.checkpoints.manifest import CheckpointError
+from mjx_dm.checkpoints.policy import act_of_run, keep_policy
 from mjx_dm.config import Config
+from mjx_dm.device import platform
 from mjx_dm.evaluation.evaluate import Evaluation, NoScore, evaluate
-from mjx_dm.learner.density_matching import Params
-from mjx_dm.learner.networks import Normalizer
+from mjx_dm.learner.state import Params
 from mjx_dm.runs.metrics import MetricsWriter
+from mjx_dm.tasks.task import Task
+from mjx_dm.training.normalisation import Normalizer
 from mjx_dm.training.program import TrainState
 
 # Other episodes than eval_render.py plays, so that the best policy is not scored by those that
@@ -39,11 +41,19 @@ class Scores:
 
     Episodes are played on the CPU. Where training runs on an accelerator it goes on meanwhile, and
     a score is written once it is there, under the steps that its policy had been trained for.
-    `say` is told every score, in a sentence.
+    `say` is told every score, in a sentence; `wall_seconds` tells the run's time on the wall.
     """
 
-    def __init__(self, config: Config, writer: MetricsWriter, say: Callable[[str], None]) -> None:
-        self.config, self.writer, self.say = config, writer, say
+    def __init__(
+        self,
+        config: Config,
+        task: Task,
+        writer: MetricsWriter,
+        say: Callable[[str], None],
+        wall_seconds: Callable[[], float],
+    ) -> None:
+        self.config, self.task, self.writer, self.say = config, task, writer, say
+        self.wall_seconds = wall_seconds
         self.directory = config.directory / "best"
         self.best_return = _kept_return(self.directory)
         self.last_scored = -1
@@ -61,7 +71,7 @@ class Scores:
         actor, normalizer = jax.tree.map(np.array, policy)
         result = self._player.submit(self._play, actor, normalizer)
         self._playing = Played(env_steps, train_seconds, actor, normalizer, result)
-        self.collect(wait=jax.default_backend() == "cpu")
+        self.collect(wait=platform() == "cpu")
 
     def collect(self, wait: bool = False) -> None:
         """Writes the score that has been played, if there is one, after a `wait` for it if need be.
@@ -76,7 +86,7 @@ class Scores:
         try:
             result = played.result.result()
         except NoScore as error:
-            self.say(f"Humanoid-v4 after {env_steps:,} steps: {error}")
+            self.say(f"{self.task.name} after {env_steps:,} steps: {error}")
             return
         self.writer.write(
             env_steps,
@@ -86,20 +96,30 @@ class Scores:
                 "eval_length": sum(result.lengths) / len(result.lengths),
                 "eval_episodes": len(result.returns),
                 "train_seconds": train_seconds,
+                "wall_seconds": self.wall_seconds(),
             },
         )
         self.say(
-            f"Humanoid-v4 after {env_steps:,} steps, {train_seconds:.0f} s of training: "
+            f"{self.task.name} after {env_steps:,} steps, {train_seconds:.0f} s of training: "
             f"return {result.mean:.0f} ± {result.std:.0f} over {len(result.returns)} episodes "
             f"(seeds {EVAL_SEED}-{EVAL_SEED + len(result.returns) - 1}, mixture mean)."
         )
         if result.mean > self.best_return:
             self.best_return = result.mean
-            keep_policy(self.directory, self.config, env_steps, actor, normalizer, result.mean)
+            keep_policy(
+                self.directory,
+                self.config,
+                self.task.spaces,
+                env_steps,
+                actor,
+                normalizer,
+                self.task.version,
+                result.mean,
+            )
 
     def _play(self, actor: Params, normalizer: Normalizer) -> Evaluation:
-        act = make_act(self.config.learner, actor, normalizer)
-        return evaluate(act, episodes=self.config.eval_episodes, seed=EVAL_SEED)
+        act = act_of_run(self.config, self.task.spaces, actor, normalizer)
+        return evaluate(act, self.task, episodes=self.config.run.eval_episodes, seed=EVAL_SEED)
 
     def say_best(self) -> None:
         """Where the best policy is, if any was scored."""
@@ -112,6 +132,7 @@ class Scores:
 def _kept_return(directory: Path) -> float:
     """What the policy kept there reached; where none can be read, anything is better."""
     try:
-        return float(checkpoint.restore_arrays(directory / "checkpoints")[1]["eval_return"])
-    except CheckpointError:
+        kept = policy_file.describe(directory / policy_file.NAME)["eval_return"]
+    except (CheckpointError, KeyError):
         return -math.inf
+    return -math.inf if kept is None else float(kept)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt16
 
-from mjx_dm.types import ACTION_SIZE, OBS_SIZE, Transition
+from mjx_dm.types import Spaces, Transition
 
 
 class Replay(NamedTuple):
@@ -21,21 +21,21 @@ class Replay(NamedTuple):
     every row that is written.
     """
 
-    obs: Float[Array, "T N 376"] | UInt16[Array, "T N 376"]
-    action: Float[Array, "T N 17"]
+    obs: Float[Array, "T N obs"] | UInt16[Array, "T N obs"]
+    action: Float[Array, "T N act"]
     reward: Float[Array, "T N"]
     discount: Float[Array, "T N"]
     valid: Bool[Array, "T N"]
     written: Int[Array, ""]
 
 
-def init(capacity: int, num_envs: int, obs_dtype: str = "float32") -> Replay:
+def init(capacity: int, num_envs: int, spaces: Spaces, obs_dtype: str = "float32") -> Replay:
     """An empty ring of `capacity // num_envs` rows; in bfloat16 observations take half the room."""
     rows = capacity // num_envs
     dtype = jnp.uint16 if obs_dtype == "bfloat16" else jnp.float32
     return Replay(
-        obs=jnp.zeros((rows, num_envs, OBS_SIZE), dtype),
-        action=jnp.zeros((rows, num_envs, ACTION_SIZE)),
+        obs=jnp.zeros((rows, num_envs, spaces.obs_size), dtype),
+        action=jnp.zeros((rows, num_envs, spaces.action_size)),
         reward=jnp.zeros((rows, num_envs)),
         discount=jnp.zeros((rows, num_envs)),
         valid=jnp.zeros((rows, num_envs), jnp.bool_),
@@ -45,8 +45,8 @@ def init(capacity: int, num_envs: int, obs_dtype: str = "float32") -> Replay:
 
 def add(
     replay: Replay,
-    obs: Float[Array, "N 376"],
-    action: Float[Array, "N 17"],
+    obs: Float[Array, "N obs"],
+    action: Float[Array, "N act"],
     reward: Float[Array, "N"],
     discount: Float[Array, "N"],
     valid: Bool[Array, "N"],
@@ -109,14 +109,14 @@ def sample(
     )
 
 
-def pack(obs: Float[Array, "*B 376"], dtype: Any) -> Array:
+def pack(obs: Float[Array, "*B obs"], dtype: Any) -> Array:
     """Observations as a ring of `dtype` holds them."""
     if dtype == jnp.uint16:
         return jax.lax.bitcast_convert_type(obs.astype(jnp.bfloat16), jnp.uint16)
     return obs
 
 
-def _unpack(obs: Array) -> Float[Array, "*B 376"]:
+def _unpack(obs: Array) -> Float[Array, "*B obs"]:
     if obs.dtype == jnp.uint16:
         return jax.lax.bitcast_convert_type(obs, jnp.bfloat16).astype(jnp.float32)
     return obs

@@ -5,15 +5,16 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mjx_dm.config import LearnerConfig
+from mjx_dm.config import CriticSettings
 from mjx_dm.envs.batch import EnvState
-from mjx_dm.learner import networks
-from mjx_dm.learner.networks import Normalizer
+from mjx_dm.training import normalisation
+from mjx_dm.training.normalisation import Normalizer
 
 
 class ReturnScale(NamedTuple):
-    """`discounted` is G_t = r_t + gamma G_{t-1} in every world, 0 where an episode has just ended;
-    `moments` are its running mean and variance, `largest` the largest |G_t| so far. v4 units."""
+    """In the task's units: `discounted` is G_t = r_t + gamma G_{t-1} in every world, 0 where an
+    episode has just ended; `moments` are its running mean and variance, `largest` the largest |G_t|
+    so far."""
 
     discounted: Float[Array, "N"]
     moments: Normalizer
@@ -22,7 +23,7 @@ class ReturnScale(NamedTuple):
 
 def init(num_envs: int) -> ReturnScale:
     """Nothing seen yet."""
-    return ReturnScale(jnp.zeros(num_envs), networks.init_normalizer(()), jnp.zeros(()))
+    return ReturnScale(jnp.zeros(num_envs), normalisation.init(()), jnp.zeros(()))
 
 
 def update(state: ReturnScale, env: EnvState, gamma: float) -> ReturnScale:
@@ -31,15 +32,15 @@ def update(state: ReturnScale, env: EnvState, gamma: float) -> ReturnScale:
     total = reward + gamma * state.discounted
     return ReturnScale(
         discounted=jnp.where(env.terminated | env.truncated | ~env.valid, 0.0, total),
-        moments=networks.update_normalizer(state.moments, total),
+        moments=normalisation.update(state.moments, total),
         largest=jnp.maximum(state.largest, jnp.max(jnp.abs(total))),
     )
 
 
-def divisor(config: LearnerConfig, state: ReturnScale) -> Float[Array, ""]:
+def divisor(critic: CriticSettings, state: ReturnScale) -> Float[Array, ""]:
     """max(std(G), reward_scale max|G| / value_max): unit variance, and no return so far beyond the
     support of a categorical critic. Source: reward scaling in Lee et al. 2025 (SimbaV2)."""
     std = jnp.sqrt(state.moments.var + 1e-8)
-    if config.critic == "scalar":
+    if critic.critic == "scalar":
         return std
-    return jnp.maximum(std, config.reward_scale * state.largest / config.value_max)
+    return jnp.maximum(std, critic.reward_scale * state.largest / critic.value_max)

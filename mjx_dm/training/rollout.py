@@ -6,20 +6,20 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mjx_dm.envs.batch import EnvState, HumanoidEnv
+from mjx_dm.envs.batch import BatchEnv, EnvState
 from mjx_dm.training import replay as ring
 from mjx_dm.training.replay import Replay
 
 
 def collect(
-    env: HumanoidEnv,
+    env: BatchEnv,
     state: EnvState,
     replay: Replay,
     action: Array,
     env_action: Callable[[Array], Array],
     bootstrap_time_limits: bool,
 ) -> tuple[EnvState, Replay]:
-    """Steps every world under `action` (N, 17), in the policy's units, and stores the row.
+    """Steps every world under `action` (N, action_size), in the policy's units, and stores the row.
 
     A time limit's successor is not in the ring, so that its row is kept out of learning; when
     time limits count as terminations its successor is not needed and the row stays.

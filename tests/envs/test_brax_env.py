@@ -8,16 +8,16 @@ from brax import envs as brax_envs
 from brax.envs.wrappers.training import AutoResetWrapper, EpisodeWrapper, VmapWrapper, wrap
 from brax.training.acting import Evaluator, generate_unroll
 
-import mjx_dm.envs.brax  # noqa: F401 - registers humanoid_v4_mjx
+import mjx_dm.envs.brax  # noqa: F401 - registers the tasks
 from mjx_dm.envs.batch import make_env
-from mjx_dm.envs.brax import HumanoidV4
+from mjx_dm.envs.brax import BraxEnv
 
 NUM_ENVS = 4
 
 
 @pytest.fixture(scope="module")
 def env():
-    return HumanoidV4(engine="mujoco")
+    return BraxEnv(engine="mujoco")
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +29,17 @@ def wrapped(env):
 
 def test_brax_finds_it_by_name():
     env = brax_envs.get_environment("humanoid_v4_mjx", engine="mujoco", physics="fast")
-    assert isinstance(env, HumanoidV4)
+    assert isinstance(env, BraxEnv)
     assert (env.observation_size, env.action_size, env.backend) == (376, 17, "mjx")
+
+
+def test_other_tasks_are_found_by_their_names_with_their_options():
+    env = brax_envs.get_environment(
+        "inverted_double_pendulum_v5_mjx", engine="mujoco", healthy_reward=3.0
+    )
+    state = env.step(env.reset(jax.random.PRNGKey(0)), jnp.zeros(1))
+    assert (env.observation_size, env.action_size, env.dt) == (9, 1, 0.05)
+    assert state.metrics["reward_survive"] == 3.0
 
 
 @pytest.mark.parametrize("argument", ["engine", "physics"])
@@ -65,7 +74,7 @@ def test_mapped_worlds_step_as_the_batch_does(env):
 
 def test_any_nesting_of_vmaps_is_one_call_of_the_engine(env):
     calls = []
-    engine = env._engine(6)
+    engine = env._worlds(6).engine
     advance = engine.advance
 
     def counted(out, qpos, *others):
@@ -138,9 +147,10 @@ def test_a_broken_world_is_done_and_stays_finite(env, wrapped, broken_part):
     reset, step = wrapped
     state, action = reset(_keys(NUM_ENVS)), jnp.zeros((NUM_ENVS, 17))
     if broken_part == "state":
-        physics = state.pipeline_state
-        qvel = physics.qvel.at[1, 3].set(jnp.nan)
-        state = state.replace(pipeline_state=physics._replace(qvel=qvel))
+        world = state.pipeline_state
+        qvel = world.qvel.at[1, 3].set(jnp.nan)
+        world = world._replace(physics=world.physics._replace(qvel=qvel))
+        state = state.replace(pipeline_state=world)
     else:
         action = action.at[1, 3].set(jnp.nan)
     state = step(state, action)
@@ -214,7 +224,7 @@ def test_mjx_and_warp_step_as_the_c_engine_does(engine):
         pytest.importorskip("warp")
     state, action = {}, jnp.full((NUM_ENVS, 17), 0.1)
     for name in ("mujoco", engine):
-        stack = wrap(HumanoidV4(engine=name, physics="fast"), episode_length=100)
+        stack = wrap(BraxEnv(engine=name, physics="fast"), episode_length=100)
         step = jax.jit(stack.step)
         state[name] = step(step(jax.jit(stack.reset)(_keys(NUM_ENVS)), action), action)
     # In the air all engines integrate alike: no contact yet for fewer iterations to miss.

@@ -12,9 +12,10 @@ from gymnasium.utils import env_checker
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
-import mjx_dm.envs.vector  # noqa: F401 - registers mjx_dm/Humanoid-v4
+import mjx_dm.envs.vector  # noqa: F401 - registers the tasks
+from mjx_dm.config import ConfigError
 from mjx_dm.envs.batch import make_env
-from mjx_dm.envs.vector import HumanoidVectorEnv
+from mjx_dm.envs.vector import BatchVectorEnv
 
 NUM_ENVS = 4
 # Float32 states against float64 over 40 steps with falls and contacts: as in test_engines.py.
@@ -25,7 +26,7 @@ REWARD_TOLERANCE = 1e-3
 
 @pytest.fixture(scope="module")
 def envs():
-    envs = HumanoidVectorEnv(NUM_ENVS)
+    envs = BatchVectorEnv(NUM_ENVS)
     yield envs
     envs.close()
 
@@ -56,7 +57,7 @@ def test_steps_are_humanoid_v4s_until_every_world_has_fallen(envs):
             our_obs = infos["final_obs"][i] if terminated[i] else obs[i]
             assert (np.abs(our_obs - their_obs) < OBS_TOLERANCE).all()
             our_info = infos["final_info"] if terminated[i] else infos
-            for name in their_info.keys() - _NOT_REPORTED:
+            for name in their_info:
                 assert our_info[f"_{name}"][i]
                 assert abs(our_info[name][i] - their_info[name]) < REWARD_TOLERANCE, name
             if terminated[i]:
@@ -88,7 +89,7 @@ def test_infos_have_the_form_of_gymnasiums_same_step_autoreset(envs):
     their_end, their_infos = rollout(theirs)
     our_end, our_infos = rollout(envs)
     # Gymnasium's reset reports nothing, so that the ended worlds are masked in the outer infos.
-    assert form(our_infos, {"broken"}) == form(their_infos, _NOT_REPORTED)
+    assert form(our_infos, {"broken"}) == form(their_infos)
     for end, infos in ((their_end, their_infos), (our_end, our_infos)):
         np.testing.assert_array_equal(infos["_final_obs"], end)
         np.testing.assert_array_equal(infos["_final_info"], end)
@@ -109,7 +110,7 @@ def test_an_ended_world_goes_on_from_a_fresh_state(envs):
 
 
 def test_the_time_limit_truncates_and_starts_again():
-    envs = HumanoidVectorEnv(2, max_episode_steps=5)
+    envs = BatchVectorEnv(2, max_episode_steps=5)
     envs.reset(seed=0)
     record = [envs.step(np.zeros((2, 17))) for _ in range(15)]
     truncated = np.array([r[3] for r in record])
@@ -161,12 +162,22 @@ def test_gymnasiums_checks_pass():
 
 def test_make_vec_finds_it_and_remembers_how():
     envs = gymnasium.make_vec("mjx_dm/Humanoid-v4", num_envs=3, physics="fast")
-    assert isinstance(envs, HumanoidVectorEnv)
+    assert isinstance(envs, BatchVectorEnv)
     assert envs.num_envs == 3
-    assert envs.spec.max_episode_steps == 1000
     assert envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
     again = gymnasium.make_vec(gymnasium.envs.registration.EnvSpec.from_json(envs.spec.to_json()))
     assert again.num_envs == 3
+
+
+def test_other_tasks_are_found_by_their_names_with_their_options():
+    envs = gymnasium.make_vec("mjx_dm/Ant-v5", num_envs=2, include_cfrc_ext_in_observation=False)
+    with pytest.raises(ConfigError, match="has no option 'wind'; its options: forward_reward"):
+        gymnasium.make_vec("mjx_dm/Ant-v5", num_envs=2, wind=1.0)
+    obs, _ = envs.reset(seed=0)
+    peer = gymnasium.make("Ant-v5", include_cfrc_ext_in_observation=False)
+    assert envs.single_observation_space == peer.observation_space
+    assert envs.single_action_space == peer.action_space
+    assert envs.step(np.zeros((2, 8)))[0].shape == obs.shape == (2, 27)
 
 
 def test_episode_statistics_are_the_sums_of_the_rewards(envs):
@@ -212,7 +223,7 @@ def test_steps_are_calls_of_one_program(envs):
     ("wrong", "sentence"),
     [
         ({"engine": "foo"}, "engine 'foo' is unknown; choose from auto, mujoco, mjx, warp."),
-        ({"physics": "foo"}, "physics 'foo' is unknown; choose from v4, fast."),
+        ({"physics": "foo"}, "physics 'foo' is unknown; choose from auto, exact, v4, fast."),
         ({"num_envs": 0}, "num_envs must be at least 1, got 0."),
         ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0."),
     ],
@@ -225,7 +236,7 @@ def test_what_cannot_be_made_is_told_in_a_sentence(wrong, sentence):
 
 
 def test_misuse_is_answered_in_a_sentence():
-    envs = HumanoidVectorEnv(2)
+    envs = BatchVectorEnv(2)
     with pytest.raises(gymnasium.error.ResetNeeded):
         envs.step(np.zeros((2, 17)))
     envs.reset(seed=0)
@@ -246,7 +257,7 @@ def mjx_broadcasts():
 @pytest.mark.usefixtures("mjx_broadcasts")
 def test_other_engines_step_it_too():
     """MJX compiles for a minute or more on a CPU."""
-    ours, theirs = (HumanoidVectorEnv(2, engine=e, physics="fast") for e in ("mjx", "mujoco"))
+    ours, theirs = (BatchVectorEnv(2, engine=e, physics="fast") for e in ("mjx", "mujoco"))
     ours.reset(seed=0)
     theirs.reset(seed=0)
     action = np.full((2, 17), 0.1)
@@ -255,9 +266,6 @@ def test_other_engines_step_it_too():
     # In the air both engines integrate alike: no contact yet for MJX's fewer iterations to miss.
     np.testing.assert_allclose(obs, their_obs, atol=1e-3)
     np.testing.assert_allclose(reward, their_reward, atol=1e-3)
-
-
-_NOT_REPORTED = {"y_position", "y_velocity", "distance_from_origin"}
 
 
 def _humanoid_v4():

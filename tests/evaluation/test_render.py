@@ -1,27 +1,37 @@
 """Videos show the evaluated episode in real time; eval_render.py says what it did."""
 
+import dataclasses
+import functools
 import json
 import os
 import sys
 from types import ModuleType, SimpleNamespace
 
 import imageio_ffmpeg
+import mujoco
 import numpy as np
 import pytest
 from PIL import Image
 
 import eval_render
 from mjx_dm.checkpoints.saving import CheckpointError
+from mjx_dm.config import ConfigError
 from mjx_dm.evaluation import films as render
 from mjx_dm.evaluation import mp4
+from mjx_dm.evaluation.drawing import drawing_model, ray_frames
 from mjx_dm.evaluation.evaluate import evaluate
-from mjx_dm.tasks.humanoid import STEP_SECONDS
+from mjx_dm.tasks import get_task
+from mjx_dm.tasks.task import Task
 
 WIDTH, HEIGHT = 128, 96
 
 
 def feedback(obs: np.ndarray) -> np.ndarray:
     return np.clip(-obs[:, 5:22], -0.4, 0.4)
+
+
+def humanoid():
+    return get_task("Humanoid-v4")
 
 
 @pytest.fixture(scope="module", params=["gl", "rays"])
@@ -45,7 +55,7 @@ def test_video_holds_every_second_state_of_the_evaluated_episode(film) -> None:
 def test_video_time_is_simulated_time(film) -> None:
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(film.path))
     # ffmpeg reports hundredths of a second.
-    assert seconds == pytest.approx(frames * 2 * STEP_SECONDS, abs=0.011)
+    assert seconds == pytest.approx(frames * 2 * 0.015, abs=0.011)
 
 
 def test_frames_show_something_that_moves(film) -> None:
@@ -75,7 +85,7 @@ def test_strip_and_gif_show_evenly_spaced_frames(film, tmp_path) -> None:
 
 
 def test_video_stops_at_max_seconds(tmp_path) -> None:
-    qpos = np.tile(render._drawing_model(WIDTH, HEIGHT).qpos0, (50, 1))
+    qpos = np.tile(get_task("Humanoid-v4").model.qpos0, (50, 1))
     path = tmp_path / "short.mp4"
     options = {"width": WIDTH, "height": HEIGHT, "drawer": "rays"}
     assert render.write_video(qpos, path, max_seconds=0.3, **options) == 10
@@ -83,18 +93,66 @@ def test_video_stops_at_max_seconds(tmp_path) -> None:
 
 
 def test_floor_has_no_edge_where_a_runner_gets_to() -> None:
-    qpos = render._drawing_model(WIDTH, HEIGHT).qpos0.copy()
-    here = next(render._ray_frames(qpos[None], WIDTH, HEIGHT))
-    qpos[0] += 100.0
-    np.testing.assert_array_equal(next(render._ray_frames(qpos[None], WIDTH, HEIGHT)), here)
+    model = drawing_model(get_task("Humanoid-v4"), WIDTH, HEIGHT)
+    qpos = np.stack([model.qpos0, model.qpos0])
+    qpos[1, 0] += 100.0
+    here, there = ray_frames(model, qpos)
+    np.testing.assert_array_equal(there, here)
 
 
-@pytest.mark.parametrize("chosen", [None, "egl"])
-def test_environment_of_the_user_is_left_alone(monkeypatch, chosen, tmp_path) -> None:
-    if chosen is None:
-        monkeypatch.delenv("MUJOCO_GL", raising=False)
-    else:
-        monkeypatch.setenv("MUJOCO_GL", chosen)
+def test_film_of_another_robot_keeps_its_own_time(tmp_path) -> None:
+    # A frame a step of 0.05 s, and one in four of 0.008 s.
+    for name, steps, frames in (("HalfCheetah-v5", 9, 9), ("Hopper-v5", 9, 3)):
+        task, path = get_task(name), tmp_path / f"{name}.mp4"
+        qpos = np.tile(task.model.qpos0, (steps, 1))
+        size = {"width": WIDTH, "height": HEIGHT}
+        assert render.write_video(qpos, path, task, drawer="rays", **size) == frames
+        found, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
+        rate = {"HalfCheetah-v5": 20.0, "Hopper-v5": 31.25}[name]
+        assert found == frames and render.frames_per_second(task) == pytest.approx(rate)
+        assert seconds == pytest.approx(frames / rate, abs=0.011)
+
+
+@pytest.mark.parametrize(
+    "name", ["Ant-v5", "Reacher-v5", "Pusher-v5", "InvertedDoublePendulum-v5", "no camera"]
+)
+def test_robot_fills_the_picture_and_stays_in_it(name: str) -> None:
+    task = without_camera(get_task("Humanoid-v4")) if name == "no camera" else get_task(name)
+    model = drawing_model(task, WIDTH, HEIGHT)
+    qpos = model.qpos0.copy()
+    if model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE:
+        qpos[0] += 50.0
+    picture = next(ray_frames(model, qpos[None]))
+    model.geom_group[model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE] = 5  # which is not drawn
+    empty = next(ray_frames(model, qpos[None]))
+    row, column = np.nonzero((picture != empty).any(-1))
+    assert min(row.min(), column.min()) > 0
+    assert row.max() < HEIGHT - 1 and column.max() < WIDTH - 1
+    assert max(np.ptp(row) / HEIGHT, np.ptp(column) / WIDTH) > 0.4
+
+
+def without_camera(task: Task) -> Task:
+    def spec() -> mujoco.MjSpec:
+        bare = task.spec()
+        bare.delete(bare.camera("track"))
+        return bare
+
+    return dataclasses.replace(task, spec=spec)
+
+
+def test_camera_that_the_model_lacks_is_one_sentence() -> None:
+    task = dataclasses.replace(get_task("Ant-v5"), camera="left")
+    with pytest.raises(ConfigError, match="Ant-v5 has no camera 'left' .* it has: track"):
+        drawing_model(task, WIDTH, HEIGHT)
+
+
+def test_positions_of_another_robot_are_refused(tmp_path) -> None:
+    with pytest.raises(ValueError, match=r"Ant-v5 has positions \(T, 15\), not .*\(2, 24\)"):
+        render.write_video(np.zeros((2, 24)), tmp_path / "a.mp4", "Ant-v5")
+
+
+def test_environment_of_the_user_is_left_alone(monkeypatch, tmp_path) -> None:
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
     before = dict(os.environ)
     render.write_video(np.ones((2, 24)), tmp_path / "a.mp4", width=WIDTH, height=HEIGHT)
     assert dict(os.environ) == before
@@ -122,11 +180,18 @@ def test_unreadable_video_is_one_sentence(tmp_path) -> None:
 @pytest.fixture
 def run_dir(monkeypatch, tmp_path):
     """A run directory whose policy is `feedback`."""
+    # Small pictures: the time goes there.
+    small = functools.partial(render.write_video, width=WIDTH, height=HEIGHT)
+    monkeypatch.setattr(render, "write_video", small)
     # eval_render sets it where it is unset; restored when the test ends.
     monkeypatch.setenv("JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS", "cpu"))
     fake = ModuleType("mjx_dm.checkpoints.policy")
     fake.load_policy = lambda path, rule: SimpleNamespace(
-        act=feedback, env_steps=1234, action_rule="mixture mean", checkpoint="000000001234"
+        own_task=humanoid,
+        act=feedback,
+        env_steps=1234,
+        action_rule="mixture mean",
+        checkpoint="000000001234",
     )
     monkeypatch.setitem(sys.modules, "mjx_dm.checkpoints.policy", fake)
     (tmp_path / "run" / "checkpoints" / "000000001234").mkdir(parents=True)
@@ -174,7 +239,7 @@ def test_eval_render_ends_on_an_interrupt_in_one_sentence(run_dir, capsys, monke
     def interrupted(obs: np.ndarray) -> np.ndarray:
         raise KeyboardInterrupt
 
-    policy = SimpleNamespace(act=interrupted)
+    policy = SimpleNamespace(act=interrupted, own_task=humanoid)
     monkeypatch.setattr(
         sys.modules["mjx_dm.checkpoints.policy"], "load_policy", lambda path, rule: policy
     )
@@ -184,7 +249,7 @@ def test_eval_render_ends_on_an_interrupt_in_one_sentence(run_dir, capsys, monke
 
 def test_eval_render_gives_no_score_for_a_broken_policy(run_dir, capsys, monkeypatch) -> None:
     fake = sys.modules["mjx_dm.checkpoints.policy"]
-    broken = SimpleNamespace(act=lambda obs: np.full((len(obs), 17), np.nan))
+    broken = SimpleNamespace(act=lambda obs: np.full((len(obs), 17), np.nan), own_task=humanoid)
     monkeypatch.setattr(fake, "load_policy", lambda path, rule: broken)
     assert eval_render.main([str(run_dir), "--episodes", "1"]) == 1
     assert not (run_dir / "eval" / "eval.json").exists()

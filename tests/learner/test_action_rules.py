@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 import eval_render
-from mjx_dm.checkpoints.policy import load_policy, make_act
+from mjx_dm.checkpoints.policy import act_of_run, load_policy
 from mjx_dm.checkpoints.saving import CheckpointError
-from mjx_dm.config import LearnerConfig
+from mjx_dm.config import Config, replace
 from mjx_dm.learner import action_rules, networks
 from mjx_dm.learner.gmm import GMM
+from mjx_dm.training import normalisation
+from mjx_dm.types import Spaces
 
 COMMITTED = Path(__file__).parents[2] / "benchmarks" / "policies" / "humanoid_cpu"
 
@@ -70,14 +72,16 @@ def test_an_unknown_rule_gets_one_sentence(capsys):
 
 def test_a_scored_policy_sees_what_it_learned_from():
     """Features that never change would otherwise stand far from their mean, by the rounding."""
-    obs = np.full((16, 376), 1.001, np.float32)
-    rounded = np.asarray(networks.rounded(LearnerConfig(obs_dtype="bfloat16"), jnp.asarray(obs)))
+    spaces = Spaces(24, 5, (-1.0,) * 5, (1.0,) * 5)
+    obs = np.full((16, 24), 1.001, np.float32)
+    rounded = np.asarray(normalisation.rounded(jnp.asarray(obs), "bfloat16"))
     assert not np.array_equal(rounded, obs)
-    normalizer = networks.init_normalizer()
+    normalizer = normalisation.init((24,))
     for obs_dtype, alike in (("bfloat16", True), ("float32", False)):
-        config = LearnerConfig(obs_dtype=obs_dtype, actor_widths=(8,), num_components=1)
-        actor = networks.Policy(config).init(jax.random.key(0), jnp.zeros((1, 376)))
+        config = replace(Config(), obs_dtype=obs_dtype, actor_widths=(8,), num_components=1)
+        network = networks.mixture_network(config, spaces)
+        actor = network.init(jax.random.key(0), jnp.zeros((1, 24)))
         # Far more sensitive than at its start, when it barely looks at what it sees.
         actor = jax.tree.map(lambda x: x * 30.0, actor)
-        act = make_act(config, actor, normalizer)
+        act = act_of_run(config, spaces, actor, normalizer)
         assert np.array_equal(act(obs), act(rounded)) is alike

@@ -3,15 +3,12 @@
 The divergence is the sum over a grid that holds all but 1e-6 of either density.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import pytest
 
-from mjx_dm.config import LearnerConfig
+from mjx_dm.config import Config, replace
 from mjx_dm.learner import losses
 from mjx_dm.learner.gmm import GMM
 from mjx_dm.learner.proposals import propose
@@ -41,7 +38,8 @@ def divergence(p, q):
 
 def fit(true=TRUE, **settings):
     """The mixture that STEPS updates on proposals lead to, with Q = log of the true density."""
-    config = dataclasses.replace(LearnerConfig(), num_components=2, **settings)
+    config = replace(Config(), num_components=2, **settings)
+    alpha = config.temperatures.alpha
     optimizer = optax.adam(optax.cosine_decay_schedule(2e-2, STEPS))
 
     def of_states(gmm):
@@ -52,15 +50,10 @@ def fit(true=TRUE, **settings):
 
         def soft_q(actions):
             log_prob = losses.log_prob_of_each(policy, actions)
-            return losses.log_prob_of_each(of_states(true), actions) - config.alpha * log_prob
+            return losses.log_prob_of_each(of_states(true), actions) - alpha * log_prob
 
-        chosen = propose(config, policy, soft_q, 1.0, key)
-        fitted = losses.density_matching_loss(
-            of_states(gmm), chosen.actions, chosen.score, 1.0, 0.0
-        )
-        if config.subtract_score:
-            fitted += jnp.mean(losses.log_prob_of_each(of_states(gmm), chosen.drawn))
-        return fitted
+        chosen = propose(config.policy, policy, soft_q, key)
+        return losses.density_matching_loss(of_states(gmm), chosen.actions, chosen.score, 1.0, 0.0)
 
     def step(carry, key):
         gmm, state = carry
@@ -73,20 +66,9 @@ def fit(true=TRUE, **settings):
     return jax.jit(lambda carry: jax.lax.scan(step, carry, keys)[0][0])(carry)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"proposal": "prior", "alpha": 0.0, "importance_correction": True, "num_proposals": 256},
-        {"proposal": "broad", "alpha": 0.0, "importance_correction": True},
-        # pi exp((Q - alpha log pi) / T) with alpha = T is exp(Q / T), without a correction.
-        {"proposal": "policy", "alpha": 1.0, "bounded": False},
-        {"proposal": "policy", "alpha": 1.0, "subtract_score": True},
-        {"proposal": "moved", "alpha": 1.0, "subtract_score": True},
-    ],
-    ids=["prior corrected", "broad corrected", "policy", "policy less its score", "moved"],
-)
-def test_corrected_forms_fit_the_true_density(settings):
-    gmm = fit(**{"num_proposals": 16, **settings})
+def test_proposals_from_the_policy_with_entropy_fit_the_true_density():
+    """pi exp((Q - alpha log pi) / T) with alpha = T is exp(Q / T)."""
+    gmm = fit(proposal="policy", alpha=1.0, bounded=False, num_proposals=16)
     assert divergence(log_density(TRUE), log_density(gmm)) < 0.001
 
 
@@ -96,8 +78,6 @@ def test_the_published_form_fits_the_true_density_times_the_normal_one():
     fitted = log_density(fit(WIDE, **settings))
     assert divergence(biased, fitted) < 0.001
     assert divergence(true, fitted) > 0.25
-    corrected = log_density(fit(WIDE, **settings, importance_correction=True))
-    assert divergence(true, corrected) < 0.001
 
 
 def test_proposals_from_the_policy_without_entropy_shrink_onto_the_best_action():

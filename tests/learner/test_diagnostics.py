@@ -1,46 +1,45 @@
 """What `diagnose` says of learners about which it is known."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_dm.config import LearnerConfig
+from mjx_dm.config import Config, replace
 from mjx_dm.learner.density_matching import make_learner, networks
 from mjx_dm.learner.diagnostics import dead_units, diagnose
-from mjx_dm.types import Transition
+from mjx_dm.types import Spaces, Transition
 
-CONFIG = dataclasses.replace(
-    LearnerConfig(), actor_widths=(16, 16), critic_widths=(16, 16), num_components=2
-)
+SPACES = Spaces(24, 5, (-1.0,) * 5, (1.0,) * 5)
+CONFIG = replace(Config(), actor_widths=(16, 16), critic_widths=(16, 16), num_components=2)
 BATCH = 64
 
 
 @pytest.fixture(scope="module")
 def start():
-    return make_learner(CONFIG).init(jax.random.key(0))
+    return make_learner(CONFIG, SPACES).init(jax.random.key(0))
 
 
 def batch(**fields):
     obs_key, next_key, action_key = jax.random.split(jax.random.key(1), 3)
     plain = Transition(
-        obs=jax.random.normal(obs_key, (BATCH, 376)),
-        action=jax.random.uniform(action_key, (BATCH, 17), minval=-1.0, maxval=1.0),
+        obs=jax.random.normal(obs_key, (BATCH, 24)),
+        action=jax.random.uniform(action_key, (BATCH, 5), minval=-1.0, maxval=1.0),
         reward=jnp.zeros(BATCH),
         discount=jnp.zeros(BATCH),
-        next_obs=jax.random.normal(next_key, (BATCH, 376)),
+        next_obs=jax.random.normal(next_key, (BATCH, 24)),
         valid=jnp.ones(BATCH, jnp.bool_),
     )
     return plain._replace(**fields)
 
 
-run = jax.jit(diagnose, static_argnums=0)
+run = jax.jit(diagnose, static_argnums=(0, 1))
 
 
 def diagnosed(before, after, transitions, steps=1.0):
-    told = run(CONFIG, before, after, transitions, jnp.full(BATCH, steps), jax.random.key(2))
+    told = run(
+        CONFIG, SPACES, before, after, transitions, jnp.full(BATCH, steps), jax.random.key(2)
+    )
     return {name: float(value) for name, value in told.items()}
 
 
@@ -53,7 +52,7 @@ def test_a_policy_that_stood_still_has_no_kl_and_one_that_moved_has(start):
 def test_q_error_is_what_q_promises_beyond_the_reward_that_followed(start):
     # A fresh critic promises about 0, and these episodes end with their reward.
     ended = diagnosed(start, start, batch(reward=jnp.full(BATCH, 50.0)))
-    assert ended["q_error"] == pytest.approx(-50.0 * CONFIG.reward_scale, abs=0.3)
+    assert ended["q_error"] == pytest.approx(-50.0 * CONFIG.critic.reward_scale, abs=0.3)
     half = jnp.arange(BATCH) % 2 == 0
     rows = batch(reward=jnp.where(half, 50.0, 1e6), valid=half)
     assert diagnosed(start, start, rows)["q_error"] == pytest.approx(-5.0, abs=0.3)
@@ -61,18 +60,18 @@ def test_q_error_is_what_q_promises_beyond_the_reward_that_followed(start):
 
 def test_q_error_knows_of_the_entropy_that_q_is_promised(start):
     # 30 steps until the end: the first action is given, and 29 later ones bring their entropy.
-    steps = sum(CONFIG.discount**i for i in range(30))
+    steps = sum(CONFIG.critic.discount**i for i in range(30))
     start = start._replace(log_alpha=jnp.log(0.01))
     short, long = (diagnosed(start, start, batch(), x)["q_error"] for x in (1.0, steps))
     rows = batch()
-    gmm = networks.Policy(CONFIG).apply(start.actor, rows.next_obs)
+    gmm = networks.mixture_network(CONFIG, SPACES).apply(start.actor, rows.next_obs)
     # By the actions that it draws itself: of so few the mean is nowhere near another draw's.
     drawn = jnp.clip(gmm.sample(jax.random.split(jax.random.key(2))[1]), -1.0, 1.0)
     entropy = -float(jnp.mean(gmm.log_prob(drawn)))
     assert short - long == pytest.approx(0.01 * entropy * (steps - 1), rel=1e-3)
     # Where the episode goes on, so does the entropy, with the action that Q is asked about.
     onward = diagnosed(start, start, batch(discount=jnp.ones(BATCH)), 1.0)["q_error"]
-    assert short - onward == pytest.approx(0.01 * entropy * CONFIG.discount, abs=0.05)
+    assert short - onward == pytest.approx(0.01 * entropy * CONFIG.critic.discount, abs=0.05)
 
 
 def test_norms_are_those_of_the_matrices(start):

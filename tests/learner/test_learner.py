@@ -3,7 +3,6 @@
 Networks are applied through Flax; what the learner does with their outputs is computed again.
 """
 
-import dataclasses
 import operator
 
 import jax
@@ -13,19 +12,13 @@ import pytest
 from scipy.special import logsumexp, softmax
 from scipy.stats import norm
 
-from mjx_dm.config import LearnerConfig
-from mjx_dm.learner.density_matching import (
-    METRICS,
-    make_learner,
-    networks,
-    random_action,
-    to_env_action,
-)
-from mjx_dm.learner.state import as_vectors
+from mjx_dm.config import Config, replace
+from mjx_dm.learner.density_matching import METRICS, make_learner, networks
 from mjx_dm.presets import PRESETS
-from mjx_dm.types import Transition
+from mjx_dm.types import Spaces, Transition
 
 BATCH, STATES = 32, 16
+SPACES = Spaces(24, 5, (-1.0,) * 5, (1.0,) * 5)
 TINY = {
     "batch_size": BATCH,
     "actor_widths": (16, 16),
@@ -37,13 +30,13 @@ TINY = {
 class Case:
     """A learner with its functions compiled once, and its networks."""
 
-    def __init__(self, config: LearnerConfig):
+    def __init__(self, config: Config):
         self.config = config
-        learner = make_learner(config)
+        learner = make_learner(config, SPACES)
         self.init = jax.jit(learner.init)
         self.act = jax.jit(learner.act)
         self.update = jax.jit(learner.update)
-        self.policy = jax.jit(networks.Policy(config).apply)
+        self.policy = jax.jit(networks.mixture_network(config, SPACES).apply)
         self._critic = jax.jit(networks.twin_critic(config).apply)
         self.start = self.init(jax.random.key(0))
 
@@ -62,25 +55,21 @@ class Case:
 
 @pytest.fixture(scope="module")
 def published():
-    config = dataclasses.replace(
-        PRESETS["published"].learner, **TINY, actor_batch_size=STATES, num_proposals=5
-    )
-    return Case(config)
+    return Case(replace(PRESETS["published"], **TINY, actor_batch_size=STATES, num_proposals=5))
 
 
 @pytest.fixture(scope="module")
 def ours():
-    """The default learner, small, in half of whose worlds the scored policy acts: categorical
-    critic, sampled actions, both duals, and a price on uneven components."""
-    config = dataclasses.replace(
-        LearnerConfig(),
+    """The default learner, small: categorical critic, sampled actions, both duals, and a price on
+    uneven components."""
+    config = replace(
+        Config(),
         **TINY,
         actor_batch_size=STATES,
         num_proposals=5,
         value_min=-20.0,
         value_max=20.0,
         num_atoms=21,
-        average_worlds=0.5,
         weight_entropy=0.5,
         actor_lr=3e-3,
         critic_lr=3e-3,
@@ -96,11 +85,11 @@ def batch_of(seed=0, valid=None):
         return jnp.asarray(x, jnp.float32)
 
     return Transition(
-        obs=f(rng.normal(size=(BATCH, 376))),
-        action=f(rng.uniform(-1, 1, (BATCH, 17))),
+        obs=f(rng.normal(size=(BATCH, SPACES.obs_size))),
+        action=f(rng.uniform(-1, 1, (BATCH, SPACES.action_size))),
         reward=f(5 * rng.normal(size=BATCH)),
         discount=f(np.arange(BATCH) % 3 != 0),
-        next_obs=f(rng.normal(size=(BATCH, 376))),
+        next_obs=f(rng.normal(size=(BATCH, SPACES.obs_size))),
         valid=jnp.asarray(np.arange(BATCH) % 4 != 1 if valid is None else valid),
     )
 
@@ -127,14 +116,14 @@ def used(case, updates=3):
 def with_log_std_bias(case, state, bias):
     """`state` with sigma near its lower (bias -9) or upper (bias 9) bound everywhere."""
     # The last layer of the policy gives log sigma.
-    name = f"Dense_{len(case.config.actor_widths) + 2}"
+    name = f"Dense_{len(case.config.policy.actor_widths) + 2}"
     layers = dict(state.actor["params"])
     layers[name] = {**layers[name], "bias": jnp.full_like(layers[name]["bias"], bias)}
     return state._replace(actor={"params": layers}, average_actor={"params": layers})
 
 
 def log_prob(mixture, action):
-    """log pi(a|s): mixture of S states, action (S, M, 17) -> (S, M)."""
+    """log pi(a|s): mixture of S states, action (S, M, A) -> (S, M)."""
     weight, mean, log_std = (x[:, None] for x in mixture)
     parts = norm.logpdf(action[:, :, None], mean, np.exp(log_std)).sum(-1)
     return logsumexp(np.log(weight) + parts, -1)
@@ -162,10 +151,10 @@ def test_published_actor_loss_is_its_formula(published):
     state, batch, key = used(published), batch_of(9), jax.random.key(5)
     after, metrics = published.update(state, batch, key)
     obs = batch.obs[:STATES]
-    actions = jax.random.normal(jax.random.split(key)[1], (STATES, 5, 17))
+    actions = jax.random.normal(jax.random.split(key)[1], (STATES, 5, SPACES.action_size))
     # The critic is updated before the policy is fitted.
     q = published.critic(after.critic, obs, actions)[..., 0].min(0)
-    p = softmax(q / published.config.temperature, -1)
+    p = softmax(q / published.config.temperatures.temperature, -1)
     mixture = weight, _, log_std = published.mixture(state.actor, obs)
     fit = -np.sum(p * log_prob(mixture, np.asarray(actions, np.float64)), -1)
     bonus = np.sum(weight * log_std.sum(-1), -1)
@@ -181,7 +170,7 @@ def test_our_critic_loss_is_its_formula(ours):
     next_action = np.clip(gmm.sample(jax.random.split(key)[0]), -1, 1)
     mixture = ours.mixture(state.actor, batch.next_obs)
     entropy = -log_prob(mixture, next_action[:, None].astype(np.float64))[:, 0]
-    support, gamma = np.linspace(-20, 20, 21), ours.config.discount
+    support, gamma = np.linspace(-20, 20, 21), ours.config.critic.discount
     target = softmax(
         ours.critic(state.target_critic, batch.next_obs, next_action[:, None])[:, :, 0], -1
     )
@@ -209,7 +198,7 @@ def test_our_actor_loss_is_its_formula(ours):
     """M draws of the policy in mirrored pairs, clipped, weighted by softmax((min Q - alpha log pi)
     / T), and half of the entropy of the weights of the components."""
     state, batch, key = used(ours), batch_of(9), jax.random.key(5)
-    state = state._replace(log_temperature=jnp.log(jnp.float32(0.2)))
+    state = state._replace(log_temperature=jnp.log(jnp.float32(0.05)))
     after, metrics = ours.update(state, batch, key)
     obs = batch.obs[:STATES]
     draws = ours.policy(state.actor, obs).sample_pairs(jax.random.split(key)[1], 3)[:5]
@@ -217,7 +206,7 @@ def test_our_actor_loss_is_its_formula(ours):
     probs = softmax(ours.critic(after.critic, obs, actions), -1)
     q = (probs @ np.linspace(-20, 20, 21)).min(0)
     density = log_prob(ours.mixture(state.actor, obs), actions)
-    p = softmax((q - np.exp(float(state.log_alpha)) * density) / 0.2, -1)
+    p = softmax((q - np.exp(float(state.log_alpha)) * density) / 0.05, -1)
     assert 0.21 < np.mean(1 / (5 * (p**2).sum(-1))) < 0.99, "the weights should matter"
     shares = softmax(np.asarray(ours.policy(state.actor, obs).logits, np.float64), -1)
     entropy = -np.sum(shares * np.log(shares), -1)
@@ -296,34 +285,6 @@ def test_sampled_actions_follow_the_key_and_stay_in_the_box(ours):
     assert np.mean(a != b) > 0.8
 
 
-def test_the_scored_policy_acts_in_its_share_of_the_worlds(ours, published):
-    other, obs, key = ours.init(jax.random.key(5)).actor, batch_of(9).obs, jax.random.key(0)
-    before = ours.act(ours.start, obs, key)
-    for name, rows in (("average_actor", slice(0, BATCH // 2)), ("actor", slice(BATCH // 2, None))):
-        after = ours.act(ours.start._replace(**{name: other}), obs, key)
-        changed = np.zeros(BATCH, bool)
-        changed[rows] = True
-        np.testing.assert_array_equal(np.any(after != before, -1), changed)
-    state = published.start._replace(average_actor=published.init(jax.random.key(5)).actor)
-    published_action = published.act(published.start, obs, key)
-    np.testing.assert_array_equal(published.act(state, obs, key), published_action)
-
-
-def test_bounded_actions_are_scaled_to_the_legal_box_and_published_ones_left_alone():
-    action = jnp.stack([jnp.full(17, x) for x in (-1.0, 0.5, 1.0, 3.0)])
-    ours, published = PRESETS["cpu"].learner, PRESETS["published"].learner
-    np.testing.assert_allclose(to_env_action(ours, action)[:, 0], [-0.4, 0.2, 0.4, 0.4], rtol=1e-6)
-    np.testing.assert_array_equal(to_env_action(published, action), action)
-
-
-@pytest.mark.parametrize("preset", ["cpu", "published"])
-def test_random_actions_fill_the_legal_box(preset):
-    config = PRESETS[preset].learner
-    action = np.asarray(to_env_action(config, random_action(config, jax.random.key(0), 500)))
-    # 8,500 uniform draws come within 1% of both ends.
-    assert -0.4 - 1e-6 <= action.min() < -0.396 and 0.396 < action.max() <= 0.4 + 1e-6
-
-
 def test_an_update_is_a_function_of_state_batch_and_key(ours):
     state, batch = used(ours), batch_of(9)
     a, b, c = (ours.update(state, batch, jax.random.key(k))[0] for k in (0, 0, 1))
@@ -344,14 +305,15 @@ def test_several_updates_are_the_single_ones_in_turn(ours, platform, monkeypatch
         rows.append(metrics)
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
     monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    learner = make_learner(ours.config, SPACES)
 
     @jax.jit
     def program(state):
-        vectors, as_trees = as_vectors(state)
-        leaves = len(jax.tree.leaves(vectors))
+        carry = learner.pack(state)
+        leaves = len(jax.tree.leaves(carry))
         assert leaves == 13 if platform == "gpu" else leaves == len(jax.tree.leaves(state))
-        vectors, means = make_learner(ours.config).updates(vectors, as_trees, stacked, keys)
-        return as_trees(vectors), means
+        carry, means = learner.updates(carry, stacked, keys)
+        return learner.unpack(carry), means
 
     many, means = program(ours.start)
     assert set(means) == set(METRICS) == set(rows[0])
@@ -359,7 +321,7 @@ def test_several_updates_are_the_single_ones_in_turn(ours, platform, monkeypatch
         np.testing.assert_allclose(means[name], np.mean([r[name] for r in rows]), rtol=1e-3)
     assert many.updates == one.updates == 3
     assert jax.tree.structure(many) == jax.tree.structure(one)
-    rate = ours.config.actor_lr
+    rate = ours.config.policy.actor_lr
     networks_of = operator.attrgetter("actor", "average_actor", "critic", "target_critic")
     for a, b in zip(*(jax.tree.leaves(networks_of(x)) for x in (many, one)), strict=True):
         np.testing.assert_allclose(a, b, atol=0.1 * rate)
@@ -371,8 +333,8 @@ def test_several_updates_are_the_single_ones_in_turn(ours, platform, monkeypatch
 def test_the_policy_finds_the_best_arm_of_a_bandit(ours):
     """One step, reward - |a - a*|^2 (scaled): 400 updates take the mean most of the way to a*."""
     rng = np.random.default_rng(0)
-    best = np.where(np.arange(17) % 2, 0.6, -0.6).astype(np.float32)
-    obs = jnp.asarray(rng.normal(size=(BATCH, 376)), jnp.float32)
+    best = np.where(np.arange(SPACES.action_size) % 2, 0.6, -0.6).astype(np.float32)
+    obs = jnp.asarray(rng.normal(size=(BATCH, SPACES.obs_size)), jnp.float32)
 
     def distance(s):
         weight, means, _ = ours.mixture(s.actor, obs)
@@ -381,7 +343,7 @@ def test_the_policy_finds_the_best_arm_of_a_bandit(ours):
     state = ours.start
     before = distance(state)
     for i in range(400):
-        action = rng.uniform(-1, 1, (BATCH, 17)).astype(np.float32)
+        action = rng.uniform(-1, 1, (BATCH, SPACES.action_size)).astype(np.float32)
         batch = Transition(
             obs=obs,
             action=jnp.asarray(action),
@@ -397,7 +359,7 @@ def test_the_policy_finds_the_best_arm_of_a_bandit(ours):
 
 def test_the_scored_policy_follows_the_learning_one_slowly(ours):
     state, _ = ours.update(ours.start, batch_of(), jax.random.key(1))
-    rate = ours.config.actor_average
+    rate = ours.config.policy.actor_average
     assert 0 < rate < 0.1
     for start, now, average in zip(
         jax.tree.leaves(ours.start.actor),
@@ -412,55 +374,3 @@ def test_the_scored_policy_follows_the_learning_one_slowly(ours):
 def test_the_published_form_scores_the_learning_policy_itself(published):
     state, _ = published.update(published.start, batch_of(), jax.random.key(1))
     jax.tree.map(np.testing.assert_array_equal, state.average_actor, state.actor)
-
-
-@pytest.mark.parametrize(
-    ("settings", "dual", "step"),
-    [
-        # One proposal in 8 that counts alone has a KL of log 8 = 2.08, and 1 asks for a higher T.
-        ({"ess_target": None, "kl_target": 1.0, "temperature": 1e-9}, "log_temperature", 0.01),
-        ({"ess_target": None, "kl_target": 1.0, "temperature": 1e9}, "log_temperature", -0.01),
-        # 17 dimensions of sigma near 0.26 have an entropy near 17 * (1.42 + log 0.26) = 1.2.
-        ({"std_target": None, "entropy_target": 10.0, "alpha_step": 0.02}, "log_alpha", 0.02),
-        ({"std_target": None, "entropy_target": -9.0, "alpha_step": 0.02}, "log_alpha", -0.02),
-    ],
-)
-def test_the_other_duals_move_towards_their_targets(settings, dual, step):
-    config = dataclasses.replace(
-        LearnerConfig(), **TINY, actor_batch_size=STATES, num_proposals=8, **settings
-    )
-    case = Case(config)
-    after, _ = case.update(case.start, batch_of(0), jax.random.key(0))
-    moved = float(getattr(after, dual)) - float(getattr(case.start, dual))
-    assert moved == pytest.approx(step, rel=1e-3)
-
-
-def test_moved_proposals_leave_the_temperature_alone():
-    # They count alike, so that a dual on their spread would drive T to 0, and 0 / T to NaN.
-    config = dataclasses.replace(
-        LearnerConfig(), **TINY, actor_batch_size=STATES, num_proposals=1, proposal="moved"
-    )
-    case = Case(config)
-    after, metrics = case.update(case.start, batch_of(0), jax.random.key(0))
-    assert float(after.log_temperature) == float(case.start.log_temperature)
-    assert np.isfinite(float(metrics["actor_loss"]))
-
-
-def test_a_delayed_policy_is_fitted_once_the_critics_have_moved_so_often(ours):
-    """With a delay of 2: an update of the critics alone, then one of both."""
-    batches, keys = [batch_of(i) for i in range(4)], jax.random.split(jax.random.key(3), 4)
-    delayed = make_learner(dataclasses.replace(ours.config, policy_delay=2))
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
-    state, metrics = jax.jit(lambda s: delayed.updates(s, lambda v: v, stacked, keys))(ours.start)
-    expected, losses = ours.start, []
-    for i in (0, 2):
-        first, told = ours.update(expected, batches[i], keys[i])
-        critics = ("critic", "target_critic", "critic_optimizer", "updates")
-        expected = expected._replace(**{name: getattr(first, name) for name in critics})
-        expected, last = ours.update(expected, batches[i + 1], keys[i + 1])
-        losses += [float(told["critic_loss"]), float(last["critic_loss"])]
-    assert int(state.updates) == 4
-    assert float(metrics["critic_loss"]) == pytest.approx(np.mean(losses), rel=1e-5)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state, expected
-    )

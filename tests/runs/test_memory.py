@@ -1,22 +1,20 @@
 """The memory plan against the arrays themselves, and its refusal."""
 
-import dataclasses
-
 import jax
 import pytest
 
-from mjx_dm.config import ConfigError
-from mjx_dm.envs.batch import make_env
+from mjx_dm.config import ConfigError, replace
 from mjx_dm.presets import PRESETS
 from mjx_dm.runs import memory
 from mjx_dm.runs.memory import GIB, Plan
 from mjx_dm.training import program as training
+from mjx_dm.training.worlds import make_worlds
 
-CONFIG = dataclasses.replace(PRESETS["smoke"], engine="mujoco", chunk_iterations=2)
+CONFIG = replace(PRESETS["smoke"], engine="mujoco", chunk_iterations=2)
 
 
 def test_the_plan_counts_the_bytes_that_are_allocated():
-    env = make_env(CONFIG.num_envs, "mujoco", CONFIG.physics)
+    env = make_worlds(CONFIG)
     init = jax.jit(lambda key: training.init(CONFIG, env, key))
     shapes = jax.eval_shape(init, jax.random.key(0))
     compiled = jax.jit(training.make_chunk(CONFIG, env), donate_argnums=0).lower(shapes).compile()
@@ -31,7 +29,7 @@ def test_the_plan_counts_the_bytes_that_are_allocated():
 
 
 def test_a_run_that_does_not_fit_is_refused_with_what_would():
-    config = dataclasses.replace(CONFIG, replay_size=10_000_000)
+    config = replace(CONFIG, replay_size=10_000_000)
     plan = Plan(worlds=GIB, replay=16 * GIB, learner=GIB, temporary=GIB)
     memory.check(config, plan, 19 * GIB)
     with pytest.raises(ConfigError) as refusal:

@@ -41,7 +41,7 @@ def test_a_run_gets_both_figures(tmp_path):
 
 def test_the_curve_of_shorter_episodes_says_so():
     columns = {"step": np.arange(3.0), "episode_return": np.arange(3.0)}
-    for limit, label in ((1000, "training, sampled"), (7, "training, sampled, at most 7 steps")):
+    for limit, label in ((None, "training, sampled"), (7, "training, sampled, at most 7 steps")):
         figure = plotting._learning_curve(columns, "a run", limit)
         assert [text.get_text() for text in figure.legends[0].get_texts()] == [label]
 

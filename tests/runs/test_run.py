@@ -1,8 +1,8 @@
 """A run as a user sees it: train.py, its directory, --resume, eval_render.py."""
 
-import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,16 +18,22 @@ import pytest
 
 import eval_render
 import train
+from mjx_dm.checkpoints import policy_file
+from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.checkpoints.saving import latest_step, restore_arrays
+from mjx_dm.config import replace
 from mjx_dm.evaluation.evaluate import NoScore, evaluate
 from mjx_dm.presets import PRESETS
 from mjx_dm.runs import loop as runs
 from mjx_dm.runs import scoring
+from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.metrics import read_metrics
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import EVAL_SEED
 from mjx_dm.runs.signals import stop_on_signal
+from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
+from mjx_dm.training.worlds import make_worlds
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ["--preset", "smoke"]
@@ -44,7 +50,8 @@ def finished(tmp_path_factory):
 
 
 def test_a_run_leaves_its_settings_metrics_checkpoint_and_plots(finished):
-    assert json.loads((finished / "config.json").read_text())["preset"] == "smoke"
+    saved = json.loads((finished / "config.json").read_text())
+    assert saved["run"]["preset"] == "smoke" and saved["spaces"]["action_size"] == 17
     assert sorted(p.name for p in (finished / "plots").iterdir()) == [
         "diagnostics.png",
         "learning_curve.png",
@@ -83,11 +90,14 @@ def test_a_run_is_resumed_where_it_ended(finished, tmp_path, capsys):
     assert "Resumed at 512" in capsys.readouterr().out
     assert (run_dir / "metrics.jsonl").read_text().startswith(before)
     metrics = read_metrics(run_dir / "metrics.jsonl")
+    wall, trained = np.array(metrics["wall_seconds"]), np.array(metrics["train_seconds"])
+    assert np.all(np.diff(wall) > 0) and np.all(wall > trained), "it goes on over a resume"
     length = metrics["episode_length"]
     assert np.nanmax(length[: len(before.splitlines())]) > 3 and length[-2] == 3
     assert np.nanmin(metrics["eval_length"]) > 3, "scores are over whole episodes"
     kept = json.loads((run_dir / "config.json").read_text())
-    assert (kept["max_episode_steps"], kept["env_steps"], kept["resume"]) == (3, 1024, False)
+    assert (kept["task"]["max_episode_steps"], kept["run"]["env_steps"]) == (3, 1024)
+    assert kept["run"]["resume"] is False
     assert train.main([*again, "--env-steps", "2048", "--minutes", "1e-6"]) == 2
     assert "--minutes asks for 1e-06; give more" in capsys.readouterr().err
     assert json.loads((run_dir / "config.json").read_text()) == kept
@@ -158,9 +168,8 @@ def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):
         scores = np.nan_to_num(metrics["eval_return"], nan=-np.inf)
         assert np.isfinite(scores).sum() == steps / 128
         kept.append(metrics["step"][int(np.argmax(scores))])
-        assert [p.name for p in (run_dir / "best" / "checkpoints").iterdir()] == [
-            f"{kept[-1]:012d}"
-        ]
+        best = load_policy(run_dir / "best")
+        assert best.env_steps == kept[-1] and best.eval_return == np.max(scores)
     arguments = [str(run_dir / "best"), "--episodes", "1", "--seed", str(EVAL_SEED), "--no-video"]
     assert eval_render.main(arguments) == 0
     report = json.loads((run_dir / "best" / "eval" / "eval.json").read_text())
@@ -171,7 +180,7 @@ def test_on_an_accelerator_training_goes_on_while_episodes_are_played(tmp_path, 
     metrics = tmp_path / "run" / "metrics.jsonl"
     calls = []
 
-    def evaluate_later(act, **how):
+    def evaluate_later(act, task, **how):
         calls.append(how)
         deadline = time.monotonic() + 60
         while len(calls) == 1 and read_metrics(metrics)["step"][-1] == 128:
@@ -186,7 +195,7 @@ def test_on_an_accelerator_training_goes_on_while_episodes_are_played(tmp_path, 
     recorded = read_metrics(metrics)
     scored = np.isfinite(recorded["eval_return"])
     assert np.array(recorded["step"])[scored].tolist() == [128, 256, 384, 512]
-    best = restore_arrays(tmp_path / "run" / "best" / "checkpoints")[1]
+    best = policy_file.describe(tmp_path / "run" / "best" / policy_file.NAME)
     assert best["eval_return"] == np.array(recorded["eval_return"])[scored].max()
 
 
@@ -194,7 +203,7 @@ def test_a_run_outlives_episodes_that_have_no_score_but_no_mistake(tmp_path, mon
     errors: list[Exception] = [NoScore("The simulation broke down at step 7: no score.")]
     errors.append(ValueError("The policy returned actions of shape (17,)."))
 
-    def evaluate_in_vain(act, **how):
+    def evaluate_in_vain(act, task, **how):
         raise errors.pop(0)
 
     monkeypatch.setattr(scoring, "evaluate", evaluate_in_vain)
@@ -219,20 +228,60 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(f
     assert learners[1]["updates"] == 120 and learners[2]["updates"] == 112
 
 
+def test_an_engine_that_compiles_late_is_warmed_up_before_the_clock_and_changes_nothing(
+    finished, tmp_path, monkeypatch, capsys
+):
+    launches = []
+    make_chunk = training.make_chunk
+
+    def counted(config, env):
+        chunk = make_chunk(config, env)
+
+        def launch(state):
+            jax.debug.callback(lambda: launches.append(1))
+            return chunk(state)
+
+        return launch
+
+    monkeypatch.setattr(training, "make_chunk", counted)
+    monkeypatch.setattr(runs, "COMPILE_AT_FIRST_LAUNCH", ("mujoco",))
+    assert train.main([*NORMALIZED, "--run-dir", str(tmp_path / "run")]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert re.match(r"Wall-clock \d+ s: compilation and start \d+ s, training \d+ s, ", last)
+    metrics = [read_metrics(x / "metrics.jsonl") for x in (finished, tmp_path / "run")]
+    assert len(launches) == np.sum(np.isfinite(metrics[1]["updates"])) + 1
+    learners = [
+        restore_arrays(x / "checkpoints")[1]["learner"] for x in (finished, tmp_path / "run")
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *learners)
+
+
+def test_the_wall_clock_is_split_by_what_it_went_to():
+    now = [0.0]
+    clock = WallClock(clock=lambda: now[0])
+    for what in ("training", "evaluation", "training"):
+        with clock.on(what):
+            now[0] += 2.0
+    now[0], clock.before = 10.0, 5.0
+    assert clock.seconds() == 15.0
+    assert str(clock) == "10 s: training 4 s, evaluation 2 s, other 4 s"
+
+
 class Worlds(NamedTuple):
     episode_step: jax.Array
 
 
 def test_worlds_stay_apart_under_a_shorter_time_limit(tmp_path):
-    config = dataclasses.replace(
-        PRESETS["smoke"], run_dir=str(tmp_path), resume=True, max_episode_steps=250
-    )
-    run = runs._Run(config, "mujoco", "")
-    run.progress, run.has_replay = Progress(config.env_steps), False
+    settings = {"run_dir": str(tmp_path), "resume": True, "max_episode_steps": 250}
+    config = replace(PRESETS["smoke"], engine="mujoco", **settings)
+    run = runs._Run(config, "")
+    run.progress, run.has_replay = Progress(config.run.env_steps), False
     worlds = Worlds(jnp.array([0, 249, 250, 777]))
     state = TrainState(**dict.fromkeys(TrainState._fields))
     state = state._replace(env=worlds, iteration=jnp.array(9))
-    assert run._go_on(state, runs._saved(state, 0.0)).env.episode_step.tolist() == [0, 249, 0, 27]
+    assert run._go_on(
+        make_worlds(config), state, runs._saved(state, 0.0)
+    ).env.episode_step.tolist() == [0, 249, 0, 27]
 
 
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
@@ -267,10 +316,14 @@ def test_evaluating_what_is_not_a_run_gets_one_sentence(tmp_path, capsys):
         (
             "warp",
             2,
-            "in 2 of them Warp ran out of room for contacts: raise WARP_CONTACTS_PER_WORLD",
+            "in 2 of them Warp ran out of room for contacts: raise warp_room of the task",
         ),
         ("warp", 0, "faster than MAX_SPEED"),
-        ("mjx", 2, "in 2 of them MJX had more contacts than it solves: raise MJX_CONTACTS"),
+        (
+            "mjx",
+            2,
+            "MJX had more contacts than it solves: raise mjx_contacts of the task",
+        ),
         ("mujoco", 2, "in 2 of them MuJoCo met a state that is not finite"),
     ],
 )

@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
-import physics_study
 import pytest
+import transfer
 
 from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.engines.mujoco import MujocoEngine
-from mjx_dm.envs.batch import HumanoidEnv
-from mjx_dm.tasks import humanoid
+from mjx_dm.envs.batch import BatchEnv
+from mjx_dm.tasks import get_task
+from mjx_dm.tasks.physics import model_for
 
 WORLDS = 3
 # The best one minds cheap physics less than this one does.
@@ -24,7 +25,7 @@ def runner():
 def test_a_policy_that_runs_keeps_its_return_in_fast_physics(runner, engine):
     # 11,291 in exact physics. Under Newton 2/4, or without its arms' contacts, it earns 2,800 to
     # 7,900; policies of 7,000 do not tell the difference.
-    model = humanoid.load_model(humanoid.PHYSICS[engine, "fast"])
+    task = get_task("Humanoid-v4")
     # MuJoCo's C engine, whatever engine asks for it.
-    env = HumanoidEnv(MujocoEngine(model, WORLDS), WORLDS)
-    assert physics_study.score(runner, env, seed=1000)["mean"] == pytest.approx(11_291, rel=0.05)
+    env = BatchEnv(task, MujocoEngine(task, model_for(task, engine, "fast"), WORLDS), WORLDS)
+    assert transfer.score(runner, env, seed=1000)["mean"] == pytest.approx(11_291, rel=0.05)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from mjx_dm.config import LearnerConfig
-from mjx_dm.learner import networks
+from mjx_dm.training import normalisation
 from mjx_dm.training import replay as ring
+from mjx_dm.types import Spaces
 
 # As many worlds as rows to draw from: draws of the two by one key would coincide.
 ROWS, WORLDS, DRAWS = 5, 4, 256
+SPACES = Spaces(24, 5, (-1.0,) * 5, (1.0,) * 5)
 add = jax.jit(ring.add)
 sample = jax.jit(ring.sample, static_argnums=2)
 
@@ -23,8 +24,8 @@ def row_of(step):
     """A row in which every number tells its step and world."""
     name = 10.0 * step + np.arange(WORLDS, dtype=np.float32)
     return {
-        "obs": np.tile(name[:, None], (1, 376)),
-        "action": np.tile(-name[:, None], (1, 17)),
+        "obs": np.tile(name[:, None], (1, 24)),
+        "action": np.tile(-name[:, None], (1, 5)),
         "reward": name + 0.25,
         "discount": name + 0.5,
         "valid": (np.arange(WORLDS) + step) % 3 != 0,
@@ -32,7 +33,7 @@ def row_of(step):
 
 
 def filled(steps):
-    replay = ring.init(ROWS * WORLDS, WORLDS)
+    replay = ring.init(ROWS * WORLDS, WORLDS, SPACES)
     for step in range(steps):
         replay = add(replay, **row_of(step))
     return replay
@@ -79,7 +80,7 @@ def test_draws_of_different_keys_differ():
 
 
 def test_capacity_counts_transitions_of_all_worlds():
-    assert ring.init(100, 32).reward.shape == (3, 32)
+    assert ring.init(100, 32, SPACES).reward.shape == (3, 32)
 
 
 @pytest.fixture
@@ -92,14 +93,14 @@ def optimized():
 
 
 def test_observations_in_bfloat16_are_drawn_rounded_in_float32():
-    obs = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 376)) * 100, jnp.float32)
-    replay, ones = ring.init(8, 2, "bfloat16"), jnp.ones(2)
+    obs = jnp.asarray(np.random.default_rng(0).normal(size=(3, 2, 24)) * 100, jnp.float32)
+    replay, ones = ring.init(8, 2, SPACES, "bfloat16"), jnp.ones(2)
     for row in obs:
-        replay = ring.add(replay, row, jnp.ones((2, 17)), ones, ones, ones > 0)
+        replay = ring.add(replay, row, jnp.ones((2, 5)), ones, ones, ones > 0)
     batch = ring.sample(replay, jax.random.key(0), 64)
-    assert replay.obs.nbytes == 4 * 2 * 376 * 2 and batch.obs.dtype == jnp.float32
+    assert replay.obs.nbytes == 4 * 2 * 24 * 2 and batch.obs.dtype == jnp.float32
     drawn = {tuple(x) for x in np.asarray(batch.obs).tolist()}
-    kept = networks.rounded(LearnerConfig(obs_dtype="bfloat16"), obs[:2]).reshape(4, 376)
+    kept = normalisation.rounded(obs[:2], "bfloat16").reshape(4, 24)
     assert drawn == {tuple(x) for x in np.asarray(kept).tolist()}
     assert not np.array_equal(kept[0], obs[0, 0])
 
@@ -107,11 +108,11 @@ def test_observations_in_bfloat16_are_drawn_rounded_in_float32():
 @pytest.mark.parametrize("obs_dtype", ["float32", "bfloat16"])
 def test_a_donated_ring_is_written_in_place(optimized, obs_dtype):
     rows, worlds = 512, 4
-    replay = jax.eval_shape(lambda: ring.init(rows * worlds, worlds, obs_dtype))
+    replay = jax.eval_shape(lambda: ring.init(rows * worlds, worlds, SPACES, obs_dtype))
     row = jax.eval_shape(
         lambda: {
-            "obs": jnp.zeros((worlds, 376)),
-            "action": jnp.zeros((worlds, 17)),
+            "obs": jnp.zeros((worlds, 24)),
+            "action": jnp.zeros((worlds, 5)),
             "reward": jnp.zeros(worlds),
             "discount": jnp.zeros(worlds),
             "valid": jnp.zeros(worlds, jnp.bool_),
@@ -124,7 +125,7 @@ def test_a_donated_ring_is_written_in_place(optimized, obs_dtype):
     # A copy of the ring would be 512 rows; a few of them may pass through temporaries.
     assert memory.temp_size_in_bytes < size / 100
     # Nor may the ring be converted there and back, which needs no memory but all of the time.
-    assert len(set(re.findall(r"(\w+)\[512,4,376\]", compiled.as_text()))) == 1
+    assert len(set(re.findall(r"(\w+)\[512,4,24\]", compiled.as_text()))) == 1
 
 
 def test_n_step_draws_are_the_sums_that_a_list_gives():
@@ -135,11 +136,11 @@ def test_n_step_draws_are_the_sums_that_a_list_gives():
     reward = rng.normal(size=(steps, worlds))
     discount = (rng.random((steps, worlds)) > 0.15).astype(float)
     valid = rng.random((steps, worlds)) > 0.1
-    replay = ring.init(rows * worlds, worlds)
+    replay = ring.init(rows * worlds, worlds, SPACES)
     for t in range(steps):
-        obs = np.tile((t + steps * np.arange(worlds))[:, None], (1, 376)).astype(np.float32)
+        obs = np.tile((t + steps * np.arange(worlds))[:, None], (1, 24)).astype(np.float32)
         row = (np.float32(x[t]) for x in (reward, discount))
-        replay = add(replay, obs, np.zeros((worlds, 17), np.float32), *row, valid[t])
+        replay = add(replay, obs, np.zeros((worlds, 5), np.float32), *row, valid[t])
     draws = jax.jit(ring.sample, static_argnums=(2, 3, 4))(replay, jax.random.key(0), 600, n, gamma)
     spans, seen = set(), set()
     for i in range(600):

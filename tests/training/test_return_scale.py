@@ -7,18 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_dm.config import LearnerConfig
+from mjx_dm.config import CriticSettings, replace
 from mjx_dm.envs import batch as envs
 from mjx_dm.presets import PRESETS
 from mjx_dm.training import program as training
 from mjx_dm.training import return_scale
+from mjx_dm.training.worlds import make_worlds
 
 GAMMA = 0.9
 
 
 @pytest.fixture(scope="module")
 def start():
-    return envs.make_env(3, "mujoco", "fast").reset(jax.random.key(0))
+    return envs.make_env(3, engine="mujoco", physics="fast").reset(jax.random.key(0))
 
 
 def lived(start, rewards, **ends):
@@ -58,14 +59,14 @@ def test_rewards_are_divided_by_the_deviation_of_the_returns(start):
     for reward in rewards:
         total = reward + GAMMA * total
         seen.append(total)
-    found = return_scale.divisor(LearnerConfig(), lived(start, rewards))
+    found = return_scale.divisor(CriticSettings(), lived(start, rewards))
     # The start counts as a hundredth of 1,200 returns.
     np.testing.assert_allclose(found, np.std(seen), rtol=1e-3)
 
 
 def test_the_largest_return_fits_the_critic(start):
     rewards = np.full((400, 3), 12.0, np.float32)
-    config = LearnerConfig(reward_scale=1.0, value_min=-5.0, value_max=5.0)
+    config = CriticSettings(reward_scale=1.0, value_min=-5.0, value_max=5.0)
     state = lived(start, rewards)
     found = config.reward_scale * state.largest / return_scale.divisor(config, state)
     np.testing.assert_allclose(found, 5.0, rtol=1e-5)
@@ -75,13 +76,11 @@ def test_the_largest_return_fits_the_critic(start):
 
 def test_what_a_run_learns_from_is_divided():
     """A reward is 5 and more, and so is every target that is not divided."""
-    config = dataclasses.replace(PRESETS["smoke"], num_envs=4, random_steps=16, chunk_iterations=30)
-    learner = dataclasses.replace(
-        config.learner, reward_scale=1.0, critic="scalar", normalize_reward=True
-    )
-    config = dataclasses.replace(config, learner=learner)
-    env = envs.make_env(config.num_envs, "mujoco", config.physics)
+    short = {"num_envs": 4, "random_steps": 16, "chunk_iterations": 30, "engine": "mujoco"}
+    scaled = {"reward_scale": 1.0, "critic": "scalar", "normalize_reward": True}
+    config = replace(PRESETS["smoke"], **short, **scaled)
+    env = make_worlds(config)
     state = jax.jit(lambda key: training.init(config, env, key))(jax.random.key(0))
     state, metrics = jax.jit(training.make_chunk(config, env))(state)
-    assert state.returns is not None and return_scale.divisor(learner, state.returns) > 5.0
+    assert state.returns is not None and return_scale.divisor(config.critic, state.returns) > 5.0
     assert float(metrics["target_mean"]) < 2.5

@@ -1,29 +1,27 @@
 """The one program that advances a run: traced once, in place, and the same every time."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest
 
-from mjx_dm.envs import batch as envs
-from mjx_dm.learner import products
+from mjx_dm.config import replace
+from mjx_dm.device import compiler_options
 from mjx_dm.presets import PRESETS
 from mjx_dm.training import program as training
 from mjx_dm.training import replay as ring
+from mjx_dm.training.worlds import make_worlds
 
 
 def small(**changes):
-    return dataclasses.replace(
-        PRESETS["smoke"], num_envs=4, random_steps=16, chunk_iterations=6, **changes
-    )
+    settings = {"engine": "mujoco", "num_envs": 4, "random_steps": 16, "chunk_iterations": 6}
+    return replace(PRESETS["smoke"], **settings | changes)
 
 
 @pytest.fixture(scope="module")
 def program():
     """A small run's environment, its chunk compiled ahead, and a function that makes its start."""
     config = small()
-    env = envs.make_env(config.num_envs, "mujoco", config.physics)
+    env = make_worlds(config)
     start = jax.jit(lambda key: training.init(config, env, key))
     traces = []
     body = training.make_chunk(config, env)
@@ -59,7 +57,7 @@ def test_updates_draw_as_the_settings_say_and_what_is_diagnosed_is_long_and_new(
         return sample(replay, key, batch_size, num_steps, gamma, **settings)
 
     monkeypatch.setattr(ring, "sample", spy)
-    env = envs.make_env(config.num_envs, "mujoco", config.physics)
+    env = make_worlds(config)
     state = jax.eval_shape(start, jax.random.key(0))
     jax.eval_shape(training.make_chunk(config, env), state)
     diagnosed = [500, 0.98, 1000, None]
@@ -89,7 +87,7 @@ def test_what_is_diagnosed_is_drawn_by_a_key_of_its_own():
     ],
 )
 def test_learning_begins_when_the_replay_holds_the_random_steps(iteration, written, expected):
-    config = dataclasses.replace(PRESETS["smoke"], num_envs=4, random_steps=17)
+    config = replace(PRESETS["smoke"], num_envs=4, random_steps=17)
     assert int(training.learn_from(config, iteration, written)) == expected
 
 
@@ -97,7 +95,7 @@ def test_learning_waits_for_the_random_steps(program):
     config, start, chunk, _ = program
     state, metrics = chunk(start(jax.random.key(0)))
     # 16 random steps are 4 iterations of 4 worlds; 2 of the 6 learn.
-    assert int(state.learner.updates) == 2 * config.updates_per_step
+    assert int(state.learner.updates) == 2 * config.replay.updates_per_step
     assert np.isfinite(float(metrics["critic_loss"]))
 
 
@@ -128,25 +126,25 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(program):
     assert np.any(first != weights(1))
 
 
-@pytest.mark.parametrize(("precision", "rounds"), [("default", False), ("bfloat16", True)])
-def test_the_updates_of_a_run_have_the_precision_asked_for(precision, rounds):
-    config = small(matmul_precision=precision)
-    env = envs.make_env(config.num_envs, "mujoco", config.physics)
+def test_the_updates_of_a_run_have_the_precision_asked_for():
+    config = small(matmul_precision="tensorfloat32")
+    env = make_worlds(config)
     state = jax.eval_shape(lambda key: training.init(config, env, key), jax.random.key(0))
     program = jax.jit(training.make_chunk(config, env)).lower(state).as_text()
-    assert ("xbf16>" in program) == rounds
+    # The weighing of actions keeps the highest.
+    assert "precision = [HIGH, HIGH]" in program and "precision = [HIGHEST, HIGHEST]" in program
 
 
 def test_the_program_writes_the_replay_in_place_and_leaves_out_ynnpack():
     config = small(replay_size=100_000)
-    env = envs.make_env(config.num_envs, "mujoco", config.physics)
+    env = make_worlds(config)
     state = jax.eval_shape(lambda key: training.init(config, env, key), jax.random.key(0))
     program = jax.jit(training.make_chunk(config, env), donate_argnums=0).lower(state)
-    compiled = program.compile(products.compiler_options("default"))
+    compiled = program.compile(compiler_options())
     if jax.__version_info__ < (0, 11):
         assert "ynn_fusion" not in compiled.as_text()
     memory = compiled.memory_analysis()
-    ring = config.replay_size * 376 * 4
+    ring = config.replay.replay_size * env.spaces.obs_size * 4
     assert memory.alias_size_in_bytes > ring
     assert memory.temp_size_in_bytes < 0.2 * ring
 
@@ -155,7 +153,7 @@ def test_the_ring_holds_what_the_worlds_lived_through(program):
     config, start, chunk, _ = program
     state, _ = chunk(start(jax.random.key(0)))
     replay = jax.device_get(state.replay)
-    rows = config.chunk_iterations
+    rows = config.run.chunk_iterations
     assert int(replay.written) == rows
     assert np.all(np.isfinite(replay.obs[:rows])) and np.any(replay.obs[:rows] != 0)
     assert np.all(replay.obs[rows:] == 0)
@@ -166,8 +164,13 @@ def test_the_ring_holds_what_the_worlds_lived_through(program):
 
 
 def test_published_settings_run_through_the_same_program():
-    published = dataclasses.replace(
-        PRESETS["published"].learner,
+    config = replace(
+        PRESETS["published"],
+        engine="mujoco",
+        num_envs=4,
+        random_steps=16,
+        chunk_iterations=6,
+        updates_per_step=1,
         batch_size=16,
         actor_batch_size=16,
         actor_widths=(16, 16),
@@ -175,8 +178,7 @@ def test_published_settings_run_through_the_same_program():
         num_components=3,
         num_proposals=4,
     )
-    config = small(learner=published)
-    env = envs.make_env(config.num_envs, "mujoco", "v4")
+    env = make_worlds(config)
     state = jax.jit(lambda key: training.init(config, env, key))(jax.random.key(0))
     state, metrics = jax.jit(training.make_chunk(config, env), donate_argnums=0)(state)
     assert np.isfinite(float(metrics["actor_loss"])) and float(metrics["alpha"]) == 0
@@ -185,9 +187,9 @@ def test_published_settings_run_through_the_same_program():
 
 @pytest.mark.slow
 def test_the_same_program_runs_on_mjx_physics():
-    config = small()
+    config = small(engine="mjx")
     with jax.numpy_rank_promotion("allow"):  # MJX relies on it
-        env = envs.make_env(config.num_envs, "mjx", "fast")
+        env = make_worlds(config)
         state = jax.jit(lambda key: training.init(config, env, key))(jax.random.key(0))
         state, metrics = jax.jit(training.make_chunk(config, env), donate_argnums=0)(state)
     assert float(metrics["quarantined"]) == 0

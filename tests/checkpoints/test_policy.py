@@ -1,0 +1,183 @@
+"""Claims about policies as files: what they hold is enough to act, and damage is told."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mjx_dm.checkpoints import policy_file
+from mjx_dm.checkpoints import saving as checkpoint
+from mjx_dm.checkpoints.manifest import CheckpointError
+from mjx_dm.checkpoints.policy import act_of_run, export_policy, keep_policy, load_policy
+from mjx_dm.config import Config, replace, to_json
+from mjx_dm.learner.density_matching import make_learner
+from mjx_dm.training import normalisation
+from mjx_dm.types import Spaces
+
+SPACES = Spaces(6, 3, (-1.0, 0.0, -3.0), (1.0, 2.0, -1.0))
+CONFIG = replace(Config(), actor_widths=(8,), critic_widths=(8,), num_components=2)
+OBS = np.random.default_rng(0).normal(size=(16, 6)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def state():
+    """(learner, normalizer) of which the policy looks at what it sees."""
+    learner = make_learner(CONFIG, SPACES).init(jax.random.key(0))
+    actor = jax.tree.map(lambda x: 20.0 * x, learner.average_actor)
+    normalizer = normalisation.update(normalisation.init((6,)), jnp.asarray(3.0 * OBS))
+    return learner._replace(average_actor=actor), normalizer
+
+
+@pytest.fixture(scope="module")
+def kept(state, tmp_path_factory):
+    """A folder with the policy of that learner."""
+    folder = tmp_path_factory.mktemp("policy")
+    learner, normalizer = state
+    keep_policy(folder, CONFIG, SPACES, 120, learner.average_actor, normalizer, 3, 77.5)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_dir(state, tmp_path_factory):
+    """A run whose newest checkpoint holds that learner."""
+    folder = tmp_path_factory.mktemp("run")
+    learner, normalizer = state
+    checkpoint.save(folder / "checkpoints", 120, {"learner": learner, "normalizer": normalizer})
+    of_task = {"spaces": SPACES._asdict(), "task_version": 3}
+    (folder / "config.json").write_text(json.dumps(to_json(CONFIG) | of_task))
+    return folder
+
+
+def test_a_policy_acts_the_same_from_every_place_it_is_kept_in(state, kept, run_dir, tmp_path):
+    learner, normalizer = state
+    expected = act_of_run(CONFIG, SPACES, learner.average_actor, normalizer)(OBS)
+    assert np.ptp(expected, 0).min() > 0.1, "it should look at what it sees"
+    export_policy(run_dir, tmp_path / "out")
+    for place in (kept, str(kept), kept / "policy.json", kept / "policy.safetensors", run_dir):
+        policy = load_policy(place)
+        np.testing.assert_array_equal(policy.act(OBS), expected)
+        assert (policy.task, policy.task_version, policy.spaces) == ("Humanoid-v4", 3, SPACES)
+        assert (policy.env_steps, policy.checkpoint) == (120, "000000000120")
+    np.testing.assert_array_equal(load_policy(tmp_path / "out").act(OBS), expected)
+    assert load_policy(kept).eval_return == 77.5
+    assert np.all(expected >= SPACES.action_low) and np.all(expected <= SPACES.action_high)
+
+
+def test_one_observation_gives_one_action(kept):
+    policy = load_policy(kept)
+    one = policy.act(OBS[0])
+    assert one.shape == (3,)
+    np.testing.assert_allclose(one, policy.act(OBS)[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match=r"of shape \(6,\) or \(N, 6\), not \(16, 5\)"):
+        policy.act(OBS[:, :5])
+
+
+def test_a_rule_that_asks_the_critic_works_from_a_checkpoint_alone(kept, run_dir):
+    best, mean = load_policy(run_dir, "best_component"), load_policy(run_dir)
+    assert best.action_rule == "component mean with the highest Q, clipped"
+    assert np.abs(best.act(OBS) - mean.act(OBS)).max() > 1e-3
+    with pytest.raises(CheckpointError, match="best_of asks the critic.* use mean, sample"):
+        load_policy(kept, "best_of")
+
+
+def test_a_description_needs_none_of_the_settings(kept, tmp_path):
+    copy(kept, tmp_path, lambda raw: raw | {"settings": {"policy_delay": 2}, "versions": {}})
+    np.testing.assert_array_equal(load_policy(tmp_path).act(OBS), load_policy(kept).act(OBS))
+
+
+def copy(kept, folder, change):
+    shutil.copytree(kept, folder, dirs_exist_ok=True)
+    raw = json.loads((folder / "policy.json").read_text())
+    (folder / "policy.json").write_text(json.dumps(change(raw)))
+
+
+def within(name, **changed):
+    return lambda raw: raw | {name: raw[name] | changed}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda raw: raw | {"format": 99}, "has format 99 and this mjx_dm reads 1"),
+        (lambda raw: {}, "is not the description of a policy"),
+        (lambda raw: raw | {"sha256": "0"}, "does not have the SHA-256"),
+        (lambda raw: raw | {"network": {}}, "does not describe a policy"),
+        (within("network", activation="foo"), "foo is not one of relu, silu"),
+        (within("network", num_components=3), "are not those of the network"),
+        (within("network", layer_norm=False), "are not those of the network"),
+        (within("spaces", action_size=4), "the box of actions has another size"),
+        (within("spaces", obs_size=7), "not one of the 7 observations"),
+    ],
+)
+def test_what_is_wrong_with_a_description_is_one_sentence(kept, tmp_path, change, sentence):
+    copy(kept, tmp_path, change)
+    with pytest.raises(CheckpointError, match=sentence) as refusal:
+        load_policy(tmp_path)
+    assert str(tmp_path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_damaged_and_missing_weights_are_told(kept, tmp_path):
+    copy(kept, tmp_path, dict)
+    weights = tmp_path / "policy.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(CheckpointError, match="damaged, or of another policy"):
+        load_policy(tmp_path)
+    weights.unlink()
+    with pytest.raises(CheckpointError, match="policy.safetensors cannot be read"):
+        load_policy(tmp_path)
+
+
+def test_where_there_is_no_policy_it_says_what_to_give(tmp_path):
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(CheckpointError, match="There is no policy in .*: give a run directory"):
+            load_policy(place)
+
+
+@pytest.mark.parametrize("broken", ["policy.safetensors", "policy.json"])
+def test_a_write_that_is_cut_off_leaves_the_policy_that_was_there(
+    state, kept, tmp_path, monkeypatch, broken
+):
+    copy(kept, tmp_path, dict)
+    replace_file = policy_file.os.replace
+
+    def cut_off(source, target):
+        if Path(target).name == broken:
+            raise OSError("no space left")
+        return replace_file(source, target)
+
+    monkeypatch.setattr(policy_file.os, "replace", cut_off)
+    learner, normalizer = state
+    with pytest.raises(CheckpointError, match="could not be written"):
+        keep_policy(tmp_path, CONFIG, SPACES, 240, learner.actor, normalizer, 3, 80.0)
+    monkeypatch.undo()
+    assert load_policy(tmp_path).env_steps == 120
+    np.testing.assert_array_equal(load_policy(tmp_path).act(OBS), load_policy(kept).act(OBS))
+    keep_policy(tmp_path, CONFIG, SPACES, 240, learner.actor, normalizer, 3, 80.0)
+    assert load_policy(tmp_path).env_steps == 240
+    assert {x.name for x in tmp_path.iterdir()} == {"policy.json", "policy.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("num_components", 3, "are not those of"),
+        ("actor_widths", [8, 8], "are not those of"),
+        ("log_std_max", -9.0, "holds what cannot run: --log-std-min"),
+    ],
+)
+def test_a_run_of_other_settings_than_its_networks_is_refused(
+    run_dir, tmp_path, setting, value, sentence
+):
+    (tmp_path / "checkpoints").symlink_to(run_dir / "checkpoints")
+    raw = json.loads((run_dir / "config.json").read_text())
+    raw["policy"][setting] = value
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    with pytest.raises(CheckpointError) as refusal:
+        load_policy(tmp_path)
+    assert f"{tmp_path}/config.json" in str(refusal.value) and sentence in str(refusal.value)
