@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 
 import eval_render
@@ -35,6 +36,28 @@ def test_a_task_trains_and_scores(name, tmp_path, capsys, monkeypatch):
     assert score["env"] == name and score["seeds"] == [1000]
     saved = json.loads((run / "config.json").read_text())
     assert saved["spaces"]["obs_size"] == get_task(name).spaces.obs_size
+
+
+@pytest.fixture
+def mjx_broadcasts():
+    """MJX's own code relies on rank promotion, which these tests otherwise forbid."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("mjx_broadcasts")
+@pytest.mark.parametrize("engine", ["mjx", "warp"])
+@pytest.mark.parametrize(
+    "name", ["Humanoid-v4", "Humanoid-v5", "Ant-v5", "HalfCheetah-v5", "Walker2d-v5"]
+)
+def test_a_task_trains_on_the_engines_of_a_card(name, engine, tmp_path):
+    """Both compile for minutes on a CPU."""
+    if engine == "warp":
+        pytest.importorskip("warp")
+    run = tmp_path / "run"
+    assert train.main(["--task", name, "--engine", engine, *TINY, "--run-dir", str(run)]) == 0
+    assert eval_render.main([str(run / "best"), "--episodes", "1", "--no-video"]) == 0
 
 
 def test_options_of_a_task_go_with_its_policy(tmp_path, capsys):
