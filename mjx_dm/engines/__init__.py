@@ -6,10 +6,10 @@ Every engine carries the same `PhysicsState`, so a run may go on under another e
 import importlib.util
 from typing import Protocol, runtime_checkable
 
-import jax
 from jaxtyping import Array, Bool, Float
 
 from mjx_dm.config import ENGINES, PHYSICS, ConfigError
+from mjx_dm.device import platform
 from mjx_dm.engines.mjx import MjxEngine
 from mjx_dm.engines.mujoco import MujocoEngine
 from mjx_dm.tasks.physics import model_for
@@ -79,9 +79,8 @@ def choose_engine(name: str = "auto") -> tuple[str, str]:
         )
     if name != "auto":
         return name, "as asked"
-    platform = jax.default_backend()
-    if platform == "cpu":
+    if platform() == "cpu":
         return "mujoco", "no accelerator: MuJoCo's C engine is the fastest on a CPU"
-    if platform == "gpu" and importlib.util.find_spec("warp") is not None:
+    if platform() == "gpu" and importlib.util.find_spec("warp") is not None:
         return "warp", "an NVIDIA GPU with warp-lang installed"
-    return "mjx", f"an accelerator ({platform}) without warp-lang"
+    return "mjx", f"an accelerator ({platform()}) without warp-lang"

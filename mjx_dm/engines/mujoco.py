@@ -14,6 +14,7 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array, Bool, Float
 
+from mjx_dm.device import platform
 from mjx_dm.engines.fields import AT_REST, needs_forward, needs_rne
 from mjx_dm.tasks.task import Fields, Task
 from mjx_dm.types import PhysicsState
@@ -126,7 +127,7 @@ class MujocoEngine:
 
 def _on_host(fill: Callable[..., None], shape: Any) -> Callable[..., Any]:
     """Has a compiled program call fill(out, *arguments), which fills `out`, arrays of `shape`."""
-    if jax.default_backend() == "cpu":
+    if platform() == "cpu":
 
         def in_place(_context: Any, out: Any, *arguments: Any) -> None:
             fill(jax.tree.map(np.asarray, out), *map(np.asarray, arguments))
