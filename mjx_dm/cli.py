@@ -208,7 +208,7 @@ def _eval(options: EvalOptions) -> int:
     try:
         from mjx_dm.evaluation import evaluate
         from mjx_dm.evaluation import films as render
-    except Exception:
+    except Exception:  # whatever MuJoCo raises where MUJOCO_GL names what is not there
         if chosen := os.environ.get("MUJOCO_GL"):
             return _complain(
                 "eval_render.py", f"MuJoCo cannot be imported with MUJOCO_GL={chosen}: unset it.", 2

@@ -124,10 +124,11 @@ class MjxEngine:
 
 
 def _warp_room(model: mujoco.MjModel, data: Any) -> tuple[int, int]:
-    """Contacts and rows a world: every contact that could be, up to 48, with the four rows of a
-    pyramid each, and every limit, friction and equality."""
+    """Contacts and rows a world: every contact that could be, up to 48, with the rows of the
+    widest friction pyramid each, and every limit, friction and equality."""
     contact = data._impl.contact.dist
     contacts = min(48, max(1, len(contact)))
     limits = int(model.jnt_limited.sum() + model.tendon_limited.sum())
     frictions = int((model.dof_frictionloss > 0).sum() + (model.tendon_frictionloss > 0).sum())
-    return contacts, 4 * contacts + limits + frictions + 6 * model.neq
+    pyramid = max(1, 2 * (int(model.geom_condim.max()) - 1))
+    return contacts, pyramid * contacts + limits + frictions + 6 * model.neq

@@ -26,6 +26,7 @@ from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import Scores
 from mjx_dm.runs.signals import stop_on_signal
 from mjx_dm.tasks.physics import name_of
+from mjx_dm.tasks.task import Task
 from mjx_dm.training import program as training
 from mjx_dm.training import replay as ring
 from mjx_dm.training.program import TrainState
@@ -64,14 +65,14 @@ def train(config: Config) -> Path:
     task = task_of(config)
     symmetry_of(config, task)
     physics = name_of(task, config.physics.physics)
-    return _Run(configs.replace(config, engine=name, physics=physics), reason).go()
+    return _Run(configs.replace(config, engine=name, physics=physics), task, reason).go()
 
 
 class _Run:
     """`config` names the engine; `reason` says why it is that one."""
 
-    def __init__(self, config: Config, reason: str):
-        self.config, self.reason = config, reason
+    def __init__(self, config: Config, task: Task, reason: str):
+        self.config, self.task, self.reason = config, task, reason
         self.directory = config.directory
         self.clock = WallClock()
         self.train_seconds = 0.0
@@ -84,7 +85,7 @@ class _Run:
         self.directory.mkdir(parents=True, exist_ok=True)
         with Progress(c.run.env_steps) as self.progress:
             say = self.progress.say
-            env = make_worlds(c)
+            env = make_worlds(c, task=self.task)
             say(
                 f"{env.task.name}. Engine {c.physics.engine} ({self.reason}), physics "
                 f"{c.physics.physics}, {c.physics.num_envs} worlds, episodes of at most "

@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Float
 
-from mjx_dm.tasks.task import compiled
+from mjx_dm.tasks.task import Fields, compiled
 
 
 def gymnasium_spec(file: str) -> mujoco.MjSpec:
@@ -46,6 +46,17 @@ def reset_near(
         return jnp.asarray(start) + moved, speed
 
     return reset
+
+
+def way(position: Float[Array, "2"], velocity: Float[Array, "2"]) -> Fields:
+    """Gymnasium's names for where a robot is in the plane, in m, and how fast, in m/s."""
+    return {
+        "x_position": position[0],
+        "y_position": position[1],
+        "distance_from_origin": jnp.linalg.norm(position),
+        "x_velocity": velocity[0],
+        "y_velocity": velocity[1],
+    }
 
 
 def inside(low: float, x: Float[Array, ""], high: float) -> Array:

@@ -8,18 +8,18 @@ from mjx_dm.tasks.task import Task, compiled
 
 
 class Solver(NamedTuple):
-    """What takes the place of a model's own settings; None leaves them."""
+    """What takes the place of a model's own settings; None leaves its integrator."""
 
     integrator: mujoco.mjtIntegrator | None
-    solver: mujoco.mjtSolver | None
+    solver: mujoco.mjtSolver
     iterations: int
     ls_iterations: int
 
 
 _EULER, _NEWTON = mujoco.mjtIntegrator.mjINT_EULER, mujoco.mjtSolver.mjSOL_NEWTON
 
-# MJX and Warp have no PGS; Newton solves the same convex problem to its minimum. With two
-# iterations under MJX policies fall that run well in Gymnasium (docs/environment.md).
+# MJX and Warp have no PGS; Newton solves the same convex problem to its minimum. How few
+# iterations are enough for a policy to keep its return: tests/tasks/test_fast_physics.py.
 PHYSICS: dict[tuple[str, str], Solver | None] = {
     ("mujoco", "exact"): None,
     ("mjx", "exact"): Solver(None, _NEWTON, 10, 20),

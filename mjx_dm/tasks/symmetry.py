@@ -4,6 +4,7 @@ Read off the model: every body, joint and actuator has a twin where its reflecti
 `observe` makes of reflected fields says how an observation is reflected.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -55,6 +56,7 @@ class Symmetry(NamedTuple):
     action: Exchange
 
 
+@functools.cache
 def symmetry(task: Task) -> Symmetry:
     """The reflection of what the robot sees and does; raises NoSymmetry where there is none."""
     # A program that is being traced may ask, too.

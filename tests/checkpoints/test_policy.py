@@ -1,5 +1,6 @@
 """Claims about policies as files: what they hold is enough to act, and damage is told."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -12,9 +13,16 @@ import pytest
 from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.manifest import CheckpointError
-from mjx_dm.checkpoints.policy import act_of_run, export_policy, keep_policy, load_policy
+from mjx_dm.checkpoints.policy import (
+    Policy,
+    act_of_run,
+    export_policy,
+    keep_policy,
+    load_policy,
+)
 from mjx_dm.config import Config, replace, to_json
 from mjx_dm.learner.density_matching import make_learner
+from mjx_dm.tasks import get_task
 from mjx_dm.training import normalisation
 from mjx_dm.types import Spaces
 
@@ -181,3 +189,28 @@ def test_a_run_of_other_settings_than_its_networks_is_refused(
     with pytest.raises(CheckpointError) as refusal:
         load_policy(tmp_path)
     assert f"{tmp_path}/config.json" in str(refusal.value) and sentence in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"task": "Foo-v1"}, "task is not to be had: --task Foo-v1 is unknown"),
+        ({"task_options": {"wind": 1.0}}, "task is not to be had: Reacher-v5 has no option 'wind'"),
+        ({"task_version": 2}, "trained on Reacher-v5 version 2 .* here it is version 1"),
+        ({"spaces": SPACES}, "with 6 observations and 3 actions; here .* with 10 and 2"),
+    ],
+)
+def test_a_policy_of_another_task_than_there_is_here_is_refused(changed, sentence):
+    fitting = Policy(
+        act=lambda obs: obs,
+        task="Reacher-v5",
+        task_version=1,
+        spaces=get_task("Reacher-v5").spaces,
+        env_steps=0,
+        checkpoint="",
+        action_rule="",
+        task_options={"reward_dist_weight": 2.0},
+    )
+    assert fitting.own_task().options["reward_dist_weight"] == 2.0
+    with pytest.raises(CheckpointError, match=sentence):
+        dataclasses.replace(fitting, **changed).own_task()

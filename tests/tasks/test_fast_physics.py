@@ -23,8 +23,7 @@ def runner():
 
 @pytest.mark.parametrize("engine", ["mujoco", "mjx", "warp"])
 def test_a_policy_that_runs_keeps_its_return_in_fast_physics(runner, engine):
-    # 11,291 in exact physics. Under Newton 2/4, or without its arms' contacts, it earns 2,800 to
-    # 7,900; policies of 7,000 do not tell the difference.
+    # 11,291 in exact physics; under Newton 2/4 it falls.
     task = get_task("Humanoid-v4")
     # MuJoCo's C engine, whatever engine asks for it.
     env = BatchEnv(task, MujocoEngine(task, model_for(task, engine, "fast"), WORLDS), WORLDS)

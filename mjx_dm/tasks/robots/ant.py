@@ -5,7 +5,7 @@ from functools import partial
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mjx_dm.tasks.gymnasium_model import gymnasium_spec, reset_near
+from mjx_dm.tasks.gymnasium_model import gymnasium_spec, reset_near, way
 from mjx_dm.tasks.task import Fields, Task
 
 Range = tuple[float, float]
@@ -51,14 +51,7 @@ def ant_v4(
 
     def info(before: Fields, after: Fields) -> Fields:
         position, velocity = after["xpos"][1, :2], _velocity(before, after)
-        return {
-            "x_position": position[0],
-            "y_position": position[1],
-            "distance_from_origin": jnp.linalg.norm(position),
-            "x_velocity": velocity[0],
-            "y_velocity": velocity[1],
-            "forward_reward": velocity[0],
-        }
+        return way(position, velocity) | {"forward_reward": velocity[0]}
 
     reads = ("xpos", "cfrc_ext") if use_contact_forces else ("xpos",)
     return _ant("Ant-v4", options, reads, observe=observe, reward=reward, info=info)
@@ -97,14 +90,7 @@ def ant_v5(
         return sum(terms.values(), jnp.zeros(())), terms
 
     def info(before: Fields, after: Fields) -> Fields:
-        velocity = _velocity(before, after)
-        return {
-            "x_position": after["qpos"][0],
-            "y_position": after["qpos"][1],
-            "distance_from_origin": jnp.linalg.norm(after["qpos"][:2]),
-            "x_velocity": velocity[0],
-            "y_velocity": velocity[1],
-        }
+        return way(after["qpos"][:2], _velocity(before, after))
 
     reads = ("xpos", "cfrc_ext")
     return _ant("Ant-v5", options, reads, observe=observe, reward=reward, info=info)

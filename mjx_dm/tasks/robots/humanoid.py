@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from mjx_dm.tasks.gymnasium_model import gymnasium_model, gymnasium_spec, inside, reset_near
+from mjx_dm.tasks.gymnasium_model import gymnasium_model, gymnasium_spec, inside, reset_near, way
 from mjx_dm.tasks.task import Fields, Task
 
 Range = tuple[float, float]
@@ -40,14 +40,8 @@ def humanoid_v4(
 
     def info(before: Fields, after: Fields) -> Fields:
         position, velocity = after["subtree_com"][0, :2], _velocity(before, after)
-        return {
-            "x_position": position[0],
-            "y_position": position[1],
-            "distance_from_origin": jnp.linalg.norm(position),
-            "x_velocity": velocity[0],
-            "y_velocity": velocity[1],
-            "forward_reward": forward_reward_weight * velocity[0],
-        }
+        forward = {"forward_reward": forward_reward_weight * velocity[0]}
+        return way(position, velocity) | forward
 
     def observe(fields: Fields) -> Float[Array, "obs"]:
         first = 2 if exclude_current_positions_from_observation else 0
@@ -98,14 +92,7 @@ def humanoid_v5(
         return _sum(terms), terms
 
     def info(before: Fields, after: Fields) -> Fields:
-        velocity = _velocity(before, after)
-        return {
-            "x_position": after["qpos"][0],
-            "y_position": after["qpos"][1],
-            "distance_from_origin": jnp.linalg.norm(after["qpos"][:2]),
-            "x_velocity": velocity[0],
-            "y_velocity": velocity[1],
-        }
+        return way(after["qpos"][:2], _velocity(before, after))
 
     return _humanoid(
         "Humanoid-v5",

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from mjx_dm.tasks.gymnasium_model import gymnasium_model, gymnasium_spec, inside, reset_near
+from mjx_dm.tasks.gymnasium_model import gymnasium_model, gymnasium_spec, inside, reset_near, way
 from mjx_dm.tasks.task import Fields, Task
 
 Range = tuple[float, float]
@@ -92,19 +92,13 @@ def swimmer(
     """Swim forward in a viscous fluid; episodes end by time alone."""
     options = _options(locals())
     name = "reward_fwd" if version == "v4" else "reward_forward"
-    reward, forward_info = _forward(options, 0.04, names=(name, "reward_ctrl"))
+    reward, _ = _forward(options, 0.04, names=(name, "reward_ctrl"))
 
     def info(before: Fields, after: Fields) -> Fields:
-        x, y = after["qpos"][:2]
-        found = forward_info(before, after)
-        extra = {"forward_reward": forward_reward_weight * found["x_velocity"]}
-        return {
-            **found,
-            **(extra if version == "v4" else {}),
-            "y_position": y,
-            "distance_from_origin": jnp.hypot(x, y),
-            "y_velocity": (y - before["qpos"][1]) / 0.04,
-        }
+        position = after["qpos"][:2]
+        velocity = (position - before["qpos"][:2]) / 0.04
+        forward = {"forward_reward": forward_reward_weight * velocity[0]}
+        return way(position, velocity) | (forward if version == "v4" else {})
 
     return Task(
         name=f"Swimmer-{version}",
