@@ -19,6 +19,7 @@ from mujoco import mjx
 
 from mjx_dm.config import ConfigError
 from mjx_dm.engines import Engine, check, choose_engine, make_engine
+from mjx_dm.engines.mjx import _warp_room
 from mjx_dm.engines.mujoco import Stepped
 from mjx_dm.envs import parity
 from mjx_dm.envs.batch import make_env
@@ -413,3 +414,18 @@ def test_warp_says_which_world_ran_out_of_room():
         state = jax.jit(env.step)(state, jnp.zeros((2, 17)))
     assert state.failed.tolist() == [True, False]
     assert state.valid.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("condim", "rows"), [(1, 1), (3, 4), (6, 10)])
+def test_warp_makes_room_for_every_row_of_a_contact_and_of_a_limit(condim, rows):
+    model = mujoco.MjModel.from_xml_string(f"""
+      <mujoco><worldbody>
+        <geom type="plane" size="1 1 1" condim="{condim}" conaffinity="0"/>
+        <body pos="0 0 1"><freejoint/><geom size="0.1" condim="{condim}"/></body>
+        <body pos="3 0 1">
+          <joint limited="true" range="-1 1"/>
+          <geom size="0.1" contype="0" conaffinity="0" condim="1"/>
+        </body>
+      </worldbody></mujoco>""")
+    data = mjx.make_data(mjx.put_model(model))
+    assert _warp_room(model, data) == (1, rows + 1)
