@@ -33,7 +33,7 @@ from mjx_dm.runs.scoring import EVAL_SEED
 from mjx_dm.runs.signals import stop_on_signal
 from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
-from mjx_dm.training.worlds import make_worlds
+from mjx_dm.training.worlds import make_worlds, task_of
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ["--preset", "smoke"]
@@ -274,7 +274,7 @@ class Worlds(NamedTuple):
 def test_worlds_stay_apart_under_a_shorter_time_limit(tmp_path):
     settings = {"run_dir": str(tmp_path), "resume": True, "max_episode_steps": 250}
     config = replace(PRESETS["smoke"], engine="mujoco", **settings)
-    run = runs._Run(config, "")
+    run = runs._Run(config, task_of(config), "")
     run.progress, run.has_replay = Progress(config.run.env_steps), False
     worlds = Worlds(jnp.array([0, 249, 250, 777]))
     state = TrainState(**dict.fromkeys(TrainState._fields))
