@@ -187,6 +187,8 @@ def _check_equal(task, bodies, joints, signs, actuators, action_sign) -> None:
 def _of_geoms(model: mujoco.MjModel, body: int, name: str) -> np.ndarray:
     first = model.body_geomadr[body]
     value = getattr(model, name)[first : first + model.body_geomnum[body]]
+    if not len(value):
+        return value
     return value.reshape(len(value), -1)[np.lexsort(value.reshape(len(value), -1).T)]
 
 
