@@ -85,8 +85,6 @@ class _Check:
             ("reads", self.task.reads, READABLE),
             ("carries", self.task.carries, self.task.reads),
         ):
-            if isinstance(names, str):
-                raise self.fail(part, f'it must be a tuple: ("{names}",)')
             for name in names:
                 if name not in known:
                     choice = ", ".join(known) or "none, for reads is empty"

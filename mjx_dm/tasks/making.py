@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,8 @@ def make_task(
     *,
     name: str = "Robot",
     frame_skip: int = 5,
-    reads: tuple[str, ...] = (),
-    carries: tuple[str, ...] | None = None,
+    reads: str | Sequence[str] = (),
+    carries: str | Sequence[str] | None = None,
     **others: Any,
 ) -> Task:
     """A task of one's own, for `TASKS` of a file that `train.py --task FILE.py` is given.
@@ -73,10 +73,14 @@ def make_task(
         reward=_with_terms(reward),
         reset=_near_start(spec) if reset is None else _float32(reset),
         terminated=_as_array(terminated),
-        reads=reads,
-        carries=reads if carries is None else carries,
+        reads=_names(reads),
+        carries=_names(reads if carries is None else carries),
         **others,
     )
+
+
+def _names(names: str | Sequence[str]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _mjcf(model: str | Path, folder: Path) -> Mjcf:
