@@ -18,9 +18,9 @@ READABLE = (
     "site_xpos", "site_xmat", "subtree_com", "cinert", "cvel", "cdof", "sensordata", "qacc",
     "qfrc_actuator", "qfrc_bias", "qfrc_passive", "qfrc_constraint", "actuator_force",
     "actuator_length", "actuator_velocity", "ten_length", "ten_velocity",
-    "cacc", "cfrc_int", "cfrc_ext",
+    "cfrc_ext",
 )  # fmt: skip
-"""The fields of MjData that `reads` may name: those that every engine computes."""
+"""The fields of MjData that `reads` may name: those that every engine computes alike."""
 
 # Steps under random actions that are looked at for numbers that are not finite.
 STEPS = 5
