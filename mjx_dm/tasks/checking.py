@@ -17,8 +17,7 @@ READABLE = (
     "xpos", "xquat", "xmat", "xipos", "ximat", "xanchor", "xaxis", "geom_xpos", "geom_xmat",
     "site_xpos", "site_xmat", "subtree_com", "cinert", "cvel", "cdof", "sensordata", "qacc",
     "qfrc_actuator", "qfrc_bias", "qfrc_passive", "qfrc_constraint", "actuator_force",
-    "actuator_length", "actuator_velocity", "ten_length", "ten_velocity",
-    "cfrc_ext",
+    "actuator_length", "actuator_velocity", "ten_length", "ten_velocity", "cfrc_ext",
 )  # fmt: skip
 """The fields of MjData that `reads` may name: those that every engine computes alike."""
 

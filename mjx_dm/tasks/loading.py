@@ -140,8 +140,8 @@ def _made(path: Path, name: str, entry: Any, options: dict[str, Any]) -> Task:
             raise ConfigError(f"{path}, line {line}, in {name}: {in_one_line(error)}.") from error
     if not isinstance(entry, Task):
         raise ConfigError(
-            f"{where} is of type {type(entry).__name__} and must be a Task, as mjx_dm.make_task gives it, "
-            "or a function that returns one."
+            f"{where} is of type {type(entry).__name__} and must be a Task, as mjx_dm.make_task "
+            "gives it, or a function that returns one."
         )
     return dataclasses.replace(entry, name=name, options=options or entry.options)
 
