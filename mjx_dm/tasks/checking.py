@@ -111,6 +111,11 @@ class _Check:
             if not _is(value, ()):
                 term = f"its term {name!r}" if name else "the reward"
                 raise self.gives("reward", f"one number, of shape (), for {term}", value)
+        told = self.trace("info", task.info, before, after)
+        if not isinstance(told, dict) or any(
+            getattr(x, "shape", None) != () for x in told.values()
+        ):
+            raise self.gives("info", "{name: number}", told)
         ended = self.trace("terminated", task.terminated, after)
         if not _is(ended, (), jnp.bool_):
             raise self.gives("terminated", "one bool, of shape ()", ended)
@@ -199,6 +204,8 @@ def _is(x: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) -> bool:
 def _in_words(x: Any) -> str:
     if isinstance(x, jax.ShapeDtypeStruct):
         return f"{x.dtype} of shape {x.shape}"
+    if isinstance(x, dict):
+        return f"{{{', '.join(f'{name!r}: {_in_words(value)}' for name, value in x.items())}}}"
     if isinstance(x, tuple):
         return f"({', '.join(map(_in_words, x))})"
     return "None" if x is None else f"a {type(x).__name__}"
