@@ -81,6 +81,7 @@ def _list_tasks() -> int:
     console.print(table)
     for reason in refused:
         console.print(reason, highlight=False)
+    console.print("A robot of your own: --task my_robot.py (docs/your-robot.md).", highlight=False)
     return 0
 
 
@@ -236,7 +237,7 @@ def _eval(options: EvalOptions) -> int:
         "env_steps": int(policy.env_steps),
         "action_rule": policy.action_rule,
     }
-    _print_table(report)
+    _print_table(report, evaluation.played_in)
     path = options.score_dir / "eval.json"
     try:
         write_json(path, report)
@@ -266,7 +267,7 @@ def _film(task: Any, qpos: list[Any], path: Path) -> None:
         print(f"It was drawn without OpenGL. {render.gl_advice()}")
 
 
-def _print_table(report: dict[str, Any]) -> None:
+def _print_table(report: dict[str, Any], played_in: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -278,7 +279,7 @@ def _print_table(report: dict[str, Any]) -> None:
     ):
         table.add_row(str(seed), f"{score:.1f}", str(length))
     console = Console(highlight=False)
-    console.print(f"{report['env']}, policy after {report['env_steps']:,} steps of training")
+    console.print(f"{played_in}, policy after {report['env_steps']:,} steps of training")
     console.print(table)
     console.print(
         f"return {report['mean']:.1f} ± {report['std']:.1f} (median {report['median']:.1f}) over "

@@ -3,13 +3,19 @@
 from mjx_dm.config import Config
 from mjx_dm.engines import Engine, make_engine
 from mjx_dm.envs.batch import BatchEnv
-from mjx_dm.tasks import get_task, parse_options
+from mjx_dm.tasks import get_task, loading, parse_options
 from mjx_dm.tasks.task import Task
 
 
 def task_of(config: Config) -> Task:
-    """The task that the settings name; raises ConfigError where there is none such."""
-    return get_task(config.task.task, **parse_options(config.task.task_options))
+    """The task that the settings name; raises ConfigError where there is none such.
+
+    A run that is resumed goes on with its own copy of a user's file.
+    """
+    name = config.task.task
+    if config.run.resume:
+        name = loading.kept(name, config.directory)
+    return get_task(name, **parse_options(config.task.task_options))
 
 
 def make_worlds(config: Config, engine: Engine | None = None, task: Task | None = None) -> BatchEnv:
