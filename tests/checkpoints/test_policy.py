@@ -12,10 +12,10 @@ import pytest
 
 from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints import saving as checkpoint
+from mjx_dm.checkpoints.acting import act_of_run
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.checkpoints.policy import (
     Policy,
-    act_of_run,
     export_policy,
     keep_policy,
     load_policy,
