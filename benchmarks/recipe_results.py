@@ -87,7 +87,8 @@ def table(runs: list[Run], published: dict[str, Any]) -> str:
     """Markdown: a row for each task and learner, a column for each mark, and what is published."""
     heads = [_steps(mark) for mark in MARKS]
     lines = [
-        f"| robot | learner | {' | '.join(heads)} | FlashSAC at 0.3M, 1M | highest published at 1M |",
+        f"| robot | learner | {' | '.join(heads)} "
+        "| FlashSAC at 0.3M, 1M | highest published at 1M |",
         f"|---|---|{'---:|' * (len(MARKS) + 2)}",
     ]
     for task, learner, seeds in grouped(runs):
@@ -143,7 +144,8 @@ def draw(path: Path, runs: list[Run], published: dict[str, Any]) -> None:
                 curves = np.stack([np.interp(steps, run.steps, run.returns) for run in seeds])
                 colour, label = COLOURS[learner], f"{NAMES[learner]}, {len(seeds)} seeds"
                 axes.plot(steps, curves.mean(0), color=colour, label=label)
-                axes.fill_between(steps, curves.min(0), curves.max(0), color=colour, alpha=0.2, lw=0)
+                band = curves.min(0), curves.max(0)
+                axes.fill_between(steps, *band, color=colour, alpha=0.2, lw=0)
                 last = max(last, steps[-1])
             marks = {int(x): y for x, y in published["flashsac"].get(task, {}).items()}
             shown = {x: y for x, y in marks.items() if x <= last * 1.05}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,9 @@ class CriticSettings:
     """categorical (the distribution of the return) or scalar (its mean)."""
     num_atoms: int = setting(101, at_least=2)
     """Atoms of the categorical critic."""
+    atom_floor: float = setting(math.inf, above=0, may_be_infinite=True)
+    """Nats by which an atom may start below the one at return 0; inf starts the critic as a bump of
+    unit width, whose far atoms take thousands of updates to reach."""
     value_min: float = -20.0
     """Lower end of the categorical critic's support, in scaled reward."""
     value_max: float = 120.0

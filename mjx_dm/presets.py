@@ -28,6 +28,23 @@ PRESETS: dict[str, Config] = {
         eval_every=5_000_000,
         actor_batch_size=128,
     ),
+    # One recipe for any robot: docs/results.md. Rewards are on the scale of the return, so that
+    # one support serves all; few worlds and many updates, since updates are what learning lacks.
+    "sample": replace(
+        _CPU,
+        preset="sample",
+        env_steps=1_000_000,
+        num_envs=8,
+        updates_per_step=4,
+        eval_every=50_000,
+        discount=0.99,
+        normalize_reward=True,
+        reward_scale=1.0,
+        value_min=-5.0,
+        value_max=5.0,
+        atom_floor=8.0,
+        alpha=0.001,
+    ),
     "published": replace(
         Config(),
         preset="published",

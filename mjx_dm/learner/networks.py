@@ -122,8 +122,8 @@ class Critic(nn.Module):
         if critic.critic == "scalar":
             return nn.Dense(1)(x)
         small = _small()
-        bias = _near_zero_return(critic)
-        return nn.Dense(critic.num_atoms, kernel_init=small, bias_init=bias)(x)
+        start = categorical_start(critic)
+        return nn.Dense(critic.num_atoms, kernel_init=small, bias_init=lambda *_: start)(x)
 
 
 def twin_critic(config: Config) -> nn.Module:
@@ -143,6 +143,19 @@ def support(critic: CriticSettings) -> Float[Array, "atoms"]:
     # NumPy's is a constant of the program; JAX's would be computed in every update.
     atoms = np.linspace(critic.value_min, critic.value_max, critic.num_atoms)
     return jnp.asarray(atoms, jnp.float32)
+
+
+def categorical_start(critic: CriticSettings) -> Float[Array, "atoms"]:
+    """The logits that a categorical critic starts with: a narrow bump at 0 return, no more than
+    `atom_floor` nats high.
+
+    A uniform start would sit at the middle of the support and spend thousands of updates coming
+    down. Without a floor an atom n places from 0 starts n^2 / 2 nats below it, which takes
+    thousands of updates to come up: steps of Adam are bounded, however wrong the atom is.
+    """
+    atoms = jnp.linspace(critic.value_min, critic.value_max, critic.num_atoms, dtype=jnp.float32)
+    bump = -0.5 * jnp.square(atoms / (atoms[1] - atoms[0]))
+    return jnp.maximum(bump, -critic.atom_floor)
 
 
 def values(critic: CriticSettings, out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
@@ -177,16 +190,3 @@ def _hidden(module: nn.Module, x: Array, activation: str, layer_norm: bool) -> A
     x = activate(x)
     module.sow("intermediates", "hidden", x)  # for mjx_dm.learner.diagnostics; else a no-op
     return x
-
-
-def _near_zero_return(critic: CriticSettings) -> Callable[..., Array]:
-    """Bias whose softmax is a narrow bump at 0 return.
-
-    A uniform start would sit at the middle of the support and spend thousands of updates coming
-    down.
-    """
-    atoms = jnp.linspace(critic.value_min, critic.value_max, critic.num_atoms)
-    width = atoms[1] - atoms[0]
-    return lambda key, shape, dtype=jnp.float32: jnp.broadcast_to(
-        (-0.5 * jnp.square(atoms / width)).astype(dtype), shape
-    )

@@ -1,5 +1,6 @@
 """The policy and the twin critics."""
 
+import dataclasses
 import functools
 
 import jax
@@ -63,6 +64,16 @@ def test_categorical_critic_starts_near_0_return(critics):
     config, params, apply = critics["categorical"]
     value = networks.values(config.critic, apply(params, *inputs_of_critic()))
     assert np.abs(value).max() < 1.0
+
+
+def test_a_floor_under_the_atoms_starts_near_0_return_too_and_brings_far_returns_near():
+    critic = PRESETS["sample"].critic
+    start = networks.categorical_start(critic)
+    value = jax.nn.softmax(start) @ networks.support(critic)
+    assert abs(value) < 0.1, "of a support of 5 either way"
+    assert jax.nn.logsumexp(start) - start.min() == pytest.approx(critic.atom_floor + 0.95, abs=0.1)
+    bare = networks.categorical_start(dataclasses.replace(critic, atom_floor=np.inf))
+    assert jax.nn.logsumexp(bare) - bare.min() > 1000
 
 
 OBS = jnp.asarray(np.random.default_rng(0).normal(size=(50, 24)), jnp.float32)
