@@ -185,7 +185,7 @@ def test_a_task_starts_near_its_keyframe_where_it_has_no_reset():
     ):
         task = make_task(text, lambda fields: fields["qpos"], lambda *step: 1.0)
         check(task)
-        starts = jax.vmap(task.reset)(jax.random.split(jax.random.key(0), 50))
+        starts = jax.jit(jax.vmap(task.reset))(jax.random.split(jax.random.key(0), 50))
         off = np.concatenate(starts, 1) - np.array([*qpos, speed, *[0] * 6])
         assert START_NOISE * 0.8 < np.abs(off).max() <= START_NOISE * 1.001
         assert len(np.unique(off)) > 700, "every number is drawn by itself"
