@@ -37,7 +37,8 @@ class TanhGaussian:
         Extra leading dimensions of `action` broadcast against the policy's batch.
         """
         u = jnp.arctanh(jnp.clip(action, -1.0 + _EDGE, 1.0 - _EDGE))
-        return self._density(u, (u - self.centre) * jnp.exp(-self.log_std))
+        centre, log_std = (jnp.broadcast_to(x, u.shape) for x in (self.centre, self.log_std))
+        return _density(u, (u - centre) * jnp.exp(-log_std), log_std)
 
     def sample(self, key: Array, shape: tuple[int, ...] = ()) -> Float[Array, "..."]:
         """Actions `(*shape, *B, A)`; consumes `key`."""
@@ -47,7 +48,7 @@ class TanhGaussian:
         """An action, through which gradients reach mu and sigma, and its log pi, which is exact
         however near to the edge it lies; consumes `key`."""
         u, noise = self._draw(key, ())
-        return jnp.tanh(u), self._density(u, noise)
+        return jnp.tanh(u), _density(u, noise, self.log_std)
 
     def mean(self) -> Float[Array, "*B A"]:
         """tanh(mu), the median of every coordinate: what is scored."""
@@ -59,9 +60,12 @@ class TanhGaussian:
         centre, log_std = (jnp.broadcast_to(x, shape) for x in (self.centre, self.log_std))
         return centre + jnp.exp(log_std) * noise, noise
 
-    def _density(self, u: Float[Array, "*B A"], noise: Float[Array, "*B A"]) -> Array:
-        """log N(u) - sum log(1 - tanh(u)^2), where u is `noise` sigmas from mu."""
-        # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)), which does not round to log 0.
-        squeeze = 2.0 * (math.log(2.0) - u - jax.nn.softplus(-2.0 * u))
-        normal = -0.5 * (jnp.square(noise) + math.log(2 * math.pi)) - self.log_std
-        return jnp.sum(normal - squeeze, -1)
+
+def _density(
+    u: Float[Array, "*B A"], noise: Float[Array, "*B A"], log_std: Float[Array, "*B A"]
+) -> Float[Array, "*B"]:
+    """log N(u) - sum log(1 - tanh(u)^2), where u is `noise` sigmas from mu."""
+    # log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)), which does not round to log 0.
+    squeeze = 2.0 * (math.log(2.0) - u - jax.nn.softplus(-2.0 * u))
+    normal = -0.5 * (jnp.square(noise) + math.log(2 * math.pi)) - log_std
+    return jnp.sum(normal - squeeze, -1)
