@@ -57,7 +57,9 @@ def _list_tasks() -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from mjx_dm.config import LIBRARIES
     from mjx_dm.tasks import get_task, task_names
+    from mjx_dm.tasks.libraries import library_names
 
     refused = []
     table = Table("task", "obs", "actions", "box", "step, s", "steps", "physics")
@@ -79,6 +81,11 @@ def _list_tasks() -> int:
         )
     console = Console()
     console.print(table)
+    for library in LIBRARIES:
+        try:
+            console.print(*library_names(library), highlight=False)
+        except ConfigError as error:
+            refused.append(str(error))
     for reason in refused:
         console.print(reason, highlight=False)
     return 0
@@ -236,7 +243,7 @@ def _eval(options: EvalOptions) -> int:
         "env_steps": int(policy.env_steps),
         "action_rule": policy.action_rule,
     }
-    _print_table(report)
+    _print_table(report, evaluation.played_in)
     path = options.score_dir / "eval.json"
     try:
         write_json(path, report)
@@ -247,14 +254,18 @@ def _eval(options: EvalOptions) -> int:
     if options.video:
         median = evaluation.median_episode
         name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
-        _film(task, trace.qpos[median], options.video_dir / name)
+        _film(task, trace.qpos.get(median, []), options.video_dir / name)
     return 0
 
 
 def _film(task: Any, qpos: list[Any], path: Path) -> None:
     from mjx_dm.evaluation import films as render
     from mjx_dm.evaluation import mp4
+    from mjx_dm.tasks import LibraryTask
 
+    if isinstance(task, LibraryTask) and not task.is_filmed:
+        print(f"There is no video: {task.name} has no MuJoCo model to be drawn with.")
+        return
     try:
         render.write_video(qpos, path, task=task)
         mp4.frame_strip(path, path.with_suffix(".png"))
@@ -266,7 +277,7 @@ def _film(task: Any, qpos: list[Any], path: Path) -> None:
         print(f"It was drawn without OpenGL. {render.gl_advice()}")
 
 
-def _print_table(report: dict[str, Any]) -> None:
+def _print_table(report: dict[str, Any], played_in: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -278,7 +289,7 @@ def _print_table(report: dict[str, Any]) -> None:
     ):
         table.add_row(str(seed), f"{score:.1f}", str(length))
     console = Console(highlight=False)
-    console.print(f"{report['env']}, policy after {report['env_steps']:,} steps of training")
+    console.print(f"{played_in}, policy after {report['env_steps']:,} steps of training")
     console.print(table)
     console.print(
         f"return {report['mean']:.1f} ± {report['std']:.1f} (median {report['median']:.1f}) over "

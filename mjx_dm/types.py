@@ -6,12 +6,17 @@ from jaxtyping import Array, Bool, Float
 
 
 class Spaces(NamedTuple):
-    """What a learner knows of a task: sizes, and the box of legal actions per actuator."""
+    """What a learner knows of a task: sizes, and the box of legal actions per actuator.
+
+    `privileged_size` is that of what the critics see in place of the observation, or None where
+    they see what the policy sees.
+    """
 
     obs_size: int
     action_size: int
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
+    privileged_size: int | None = None
 
 
 class PhysicsState(NamedTuple):

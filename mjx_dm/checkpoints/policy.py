@@ -24,7 +24,7 @@ from mjx_dm.learner.density_matching import make_learner
 from mjx_dm.learner.gmm import GMM
 from mjx_dm.learner.networks import MixtureNetwork
 from mjx_dm.learner.state import Params
-from mjx_dm.tasks import get_task, parse_options
+from mjx_dm.tasks import LibraryTask, any_task, parse_options
 from mjx_dm.tasks.task import Task
 from mjx_dm.training import normalisation
 from mjx_dm.training.normalisation import Normalizer
@@ -54,11 +54,11 @@ class Policy:
     eval_return: float | None = None
     task_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def own_task(self) -> Task:
+    def own_task(self) -> Task | LibraryTask:
         """The task that it was trained on. Raises CheckpointError where that is not to be had, or
         is another one here."""
         try:
-            task = get_task(self.task, **self.task_options)
+            task = any_task(self.task, **self.task_options)
         except ConfigError as error:
             raise CheckpointError(f"The policy's task is not to be had: {error}") from error
         if task.version != self.task_version or task.spaces[:2] != self.spaces[:2]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mjx_dm.config import Config
-from mjx_dm.envs.batch import BatchEnv, EnvState
+from mjx_dm.envs.episodes import EnvState, Worlds
 from mjx_dm.learner.actions import random_action, to_env_action
 from mjx_dm.learner.density_matching import METRICS, Learner, Metrics, make_learner
 from mjx_dm.learner.diagnostics import diagnose
@@ -48,7 +48,7 @@ class TrainState(NamedTuple):
     returns: ReturnScale | None
 
 
-def init(config: Config, env: BatchEnv, key: Array) -> TrainState:
+def init(config: Config, env: Worlds, key: Array) -> TrainState:
     """The start of a run; consumes `key`. Learning waits for `random_steps`."""
     learner_key, env_key, run_key = jax.random.split(key, 3)
     num_envs, spaces = config.physics.num_envs, env.spaces
@@ -76,7 +76,7 @@ def learn_from(
     return jnp.asarray(iteration + jnp.maximum(missing, 0), jnp.int32)
 
 
-def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
+def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
     """chunk(state) -> (state, metrics): `chunk_iterations` of collect, insert and update.
 
     To be jitted with its argument donated. Metrics are means over the iterations that learned

@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mjx_dm.envs.batch import BatchEnv, EnvState
+from mjx_dm.envs.episodes import EnvState, Worlds
 from mjx_dm.training import replay as ring
 from mjx_dm.training.replay import Replay
 
 
 def collect(
-    env: BatchEnv,
+    env: Worlds,
     state: EnvState,
     replay: Replay,
     action: Array,
