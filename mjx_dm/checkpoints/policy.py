@@ -18,9 +18,8 @@ from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.checkpoints.policy_file import Network, PolicyFile
 from mjx_dm.config import Config, ConfigError
-from mjx_dm.learner import action_rules, networks
+from mjx_dm.learner import action_rules, make_learner, networks
 from mjx_dm.learner.actions import from_box, into_box
-from mjx_dm.learner.density_matching import make_learner
 from mjx_dm.learner.gmm import GMM
 from mjx_dm.learner.networks import MixtureNetwork
 from mjx_dm.learner.state import Params

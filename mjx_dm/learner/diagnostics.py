@@ -7,8 +7,10 @@ import optax
 from jaxtyping import Array, Float
 
 from mjx_dm.config import Config
-from mjx_dm.learner.density_matching import Metrics, losses, networks
+from mjx_dm.learner import losses, networks
+from mjx_dm.learner.critic import TwinCritic
 from mjx_dm.learner.gmm import GMM
+from mjx_dm.learner.protocol import Metrics
 from mjx_dm.learner.state import LearnerState, Params
 from mjx_dm.types import Spaces, Transition
 
@@ -39,14 +41,14 @@ def diagnose(
     """
     action_key, next_key = jax.random.split(key)
     limit = 1.0 if config.policy.bounded else jnp.inf
-    policy, critic = networks.mixture_network(config, spaces), networks.twin_critic(config)
+    policy, critic = networks.mixture_network(config, spaces), TwinCritic(config)
     old, _ = _apply(policy, before.actor, batch.obs)
     new, actor_seen = _apply(policy, after.actor, batch.obs)
-    out, critic_seen = _apply(critic, after.critic, batch.obs, batch.action[:, None])
+    out, critic_seen = critic.watched(after.critic, batch.obs, batch.action[:, None])
     following, _ = _apply(policy, after.actor, batch.next_obs)
     next_action = jnp.clip(following.sample(next_key), -limit, limit)
-    next_out, _ = _apply(critic, after.critic, batch.next_obs, next_action[:, None])
-    promised, later = (jnp.min(networks.values(config.critic, x), 0)[:, 0] for x in (out, next_out))
+    next_out = critic.out(after.critic, batch.next_obs, next_action[:, None])
+    promised, later = (jnp.min(critic.values(x), 0)[:, 0] for x in (out, next_out))
     found = losses.td_target(
         config.critic.reward_scale * batch.reward, batch.discount, later, config.critic.discount
     )

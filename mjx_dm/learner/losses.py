@@ -120,6 +120,11 @@ def valid_mean(x: Float[Array, "B"], valid: Float[Array, "B"]) -> Float[Array, "
     return jnp.sum(x * valid) / jnp.maximum(jnp.sum(valid), 1.0)
 
 
+def means(rows: dict[str, Float[Array, "B"]]) -> dict[str, Float[Array, ""]]:
+    """The mean of every row, in one reduction."""
+    return dict(zip(rows, jnp.mean(jnp.stack(list(rows.values())), -1), strict=True))
+
+
 def _spread_by_weight(
     probs: Float[Array, "B atoms"], place: Float[Array, "B atoms"]
 ) -> Float[Array, "B atoms"]:

@@ -10,9 +10,10 @@ from jaxtyping import Array, Float, Int
 
 from mjx_dm.config import Config
 from mjx_dm.envs.episodes import EnvState, Worlds
+from mjx_dm.learner import make_learner
 from mjx_dm.learner.actions import random_action, to_env_action
-from mjx_dm.learner.density_matching import METRICS, Learner, Metrics, make_learner
 from mjx_dm.learner.diagnostics import diagnose
+from mjx_dm.learner.protocol import Learner, Metrics
 from mjx_dm.learner.state import Carry, LearnerState
 from mjx_dm.tasks.symmetry import Symmetry
 from mjx_dm.training import normalisation, return_scale
@@ -28,8 +29,8 @@ from mjx_dm.types import Spaces, Transition
 REALISED_STEPS = 500
 # Folded into the run's key; a small number would give a key that the next iteration splits off.
 DIAGNOSIS = 2**31
-# The metrics of a step, in one row: that costs one kernel, a dict of scalars one for each.
-OF_EVERY_STEP = (*METRICS, "quarantined", "engine_failed")
+# Metrics of every step, behind the learner's.
+OF_WORLDS = ("quarantined", "engine_failed")
 
 
 class TrainState(NamedTuple):
@@ -118,7 +119,7 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
         carry, metrics = jax.lax.cond(
             learning,
             lambda carry: _learn(config, learner, carry, see, mirror, replay, learn_key),
-            lambda carry: (carry, dict.fromkeys(METRICS, jnp.full((), jnp.nan, jnp.float32))),
+            lambda carry: (carry, dict.fromkeys(learner.names, jnp.full((), jnp.nan, jnp.float32))),
             state.learner,
         )
         return TrainState(
@@ -131,8 +132,9 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
             learn_from=state.learn_from,
             returns=returns,
         ), jnp.stack(
+            # One row costs one kernel, a dict of scalars one for each.
             [
-                *(metrics[name] for name in METRICS),
+                *(metrics[name] for name in learner.names),
                 jnp.sum(~env_state.valid).astype(jnp.float32),
                 jnp.sum(env_state.failed).astype(jnp.float32),
             ]
@@ -146,9 +148,9 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
             length=config.run.chunk_iterations,
         )
         state = state._replace(learner=learner.unpack(state.learner))
-        found = dict(zip(OF_EVERY_STEP, rows.T, strict=True))
+        found = dict(zip((*learner.names, *OF_WORLDS), rows.T, strict=True))
         metrics = found | _diagnose(config, spaces, before, state)
-        sums = {name: jnp.sum(metrics.pop(name)) for name in ("quarantined", "engine_failed")}
+        sums = {name: jnp.sum(metrics.pop(name)) for name in OF_WORLDS}
         env_state = state.env
         return state, jax.tree.map(jnp.nanmean, metrics) | {
             **sums,

@@ -21,7 +21,7 @@ from mjx_dm.checkpoints.policy import (
     load_policy,
 )
 from mjx_dm.config import Config, replace, to_json
-from mjx_dm.learner.density_matching import make_learner
+from mjx_dm.learner import make_learner
 from mjx_dm.tasks import get_task
 from mjx_dm.training import normalisation
 from mjx_dm.types import Spaces
