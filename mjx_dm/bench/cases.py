@@ -114,7 +114,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
     def start(key: Array, learn_from: Array) -> TrainState:
         state = training.init(config, env, key)
         return state._replace(
-            replay=full_ring(state.replay, state.env.obs),
+            replay=full_ring(state.replay, state.env.seen),
             learn_from=learn_from,
         )
 
@@ -148,7 +148,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
 def insert_case(config: Config) -> Case:
     """One row of all worlds at a time into a full ring."""
     num_envs, spaces = config.physics.num_envs, task_of(config).spaces
-    obs = jax.random.normal(jax.random.key(0), (num_envs, spaces.obs_size))
+    obs = jax.random.normal(jax.random.key(0), (num_envs, spaces.seen_size))
     length = REPLAY_STEPS * config.run.chunk_iterations
 
     def program(carry: tuple[Replay, Array]) -> tuple[Replay, Array]:
@@ -201,7 +201,7 @@ def update_case(config: Config) -> Case:
     updates = config.replay.updates_per_step
     rounds = max(1, config.run.chunk_iterations // updates)
     obs_key, action_key, init_key, run_key = jax.random.split(jax.random.key(0), 4)
-    obs = jax.random.normal(obs_key, (2, size, spaces.obs_size))
+    obs = jax.random.normal(obs_key, (2, size, spaces.seen_size))
     batch = Transition(
         obs=obs[0],
         action=jax.random.uniform(action_key, (size, spaces.action_size), minval=-1.0, maxval=1.0),
@@ -245,7 +245,7 @@ def full_ring(replay: Replay, obs: Float[Array, "N obs"]) -> Replay:
 
 def _new_ring(config: Config) -> Replay:
     num_envs, kept, spaces = config.physics.num_envs, config.replay, task_of(config).spaces
-    obs = jax.random.normal(jax.random.key(1), (num_envs, spaces.obs_size))
+    obs = jax.random.normal(jax.random.key(1), (num_envs, spaces.seen_size))
 
     def full(obs: Array) -> Replay:
         return full_ring(ring.init(kept.replay_size, num_envs, spaces, kept.obs_dtype), obs)

@@ -109,8 +109,9 @@ def keep_policy(
     `actor` is the network's parameters, `normalizer` a Normalizer or a dict of its fields,
     `eval_return` what it reached, if it was scored. Raises SaveError where it cannot be written.
     """
-    if isinstance(normalizer, Normalizer):
-        normalizer = normalizer._asdict()
+    if not isinstance(normalizer, Normalizer):
+        normalizer = Normalizer(**normalizer)
+    normalizer = _of_policy(spaces, normalizer)
     network = networks.mixture_network(settings, spaces)
     described = {x.name: getattr(network, x.name) for x in dataclasses.fields(Network)}
     kept = PolicyFile(
@@ -123,7 +124,7 @@ def keep_policy(
         normalize_obs=settings.replay.normalize_obs,
         env_steps=env_steps,
         actor=jax.tree.map(np.asarray, actor["params"]),
-        normalizer=jax.tree.map(np.asarray, normalizer),
+        normalizer=jax.tree.map(np.asarray, normalizer._asdict()),
         eval_return=eval_return,
         settings=configs.to_json(configs.replace(settings, run_dir="")),
         versions=policy_file.versions(),
@@ -195,10 +196,13 @@ def act_of_run(
     critic: Params = None,
 ) -> Act:
     """`make_act` of what a run holds; `critic` is for the rules that ask it."""
+    normalizer = _of_policy(spaces, normalizer)
     return make_act(
         networks.mixture_network(settings, spaces),
         spaces,
-        _see(normalizer, settings.replay.obs_dtype, settings.replay.normalize_obs),
+        _see(
+            _of_policy(spaces, normalizer), settings.replay.obs_dtype, settings.replay.normalize_obs
+        ),
         actor,
         rule,
         None if critic is None else _min_q(settings, critic),
@@ -249,6 +253,11 @@ def _from_run(directory: Path, rule: str) -> Policy:
             f"{directory / 'config.json'}: put back the settings that they were trained with.",
         )
     asks = rule in action_rules.NEEDS_CRITIC
+    if asks and spaces.privileged_size is not None:
+        raise CheckpointError(
+            f"--action-rule {rule} asks the critic, which sees more of {settings.task.task} than a "
+            "policy that acts: use mean, sample or heaviest."
+        )
     critic = learner["critic"] if asks else None
     return Policy(
         act=act_of_run(settings, spaces, learner["average_actor"], normalizer, rule, critic),
@@ -279,6 +288,12 @@ def _settings(path: Path) -> tuple[Config, Spaces, int]:
         return validate(settings), spaces, version
     except ConfigError as error:
         raise CheckpointError(f"{path} holds what cannot run: {error}") from error
+
+
+def _of_policy(spaces: Spaces, normalizer: Normalizer) -> Normalizer:
+    """The statistics of what the policy sees, which acting needs alone."""
+    mean, var = spaces.of_policy(normalizer.mean), spaces.of_policy(normalizer.var)
+    return Normalizer(normalizer.weight, mean, var)
 
 
 def _see(

@@ -69,6 +69,13 @@ class EnvState(NamedTuple):
     key: Array
     privileged: Float[Array, "N privileged"] | None = None
 
+    @property
+    def seen(self) -> Float[Array, "N seen"]:
+        """`obs`, and `privileged` after it where there is any: of `Spaces.seen_size`."""
+        if self.privileged is None:
+            return self.obs
+        return jnp.concatenate([self.obs, self.privileged], -1)
+
 
 class Outcome(NamedTuple):
     """What one step led to in N worlds; `infos` and the reward are 0 where a world broke."""
@@ -111,6 +118,10 @@ class Worlds(ABC):
     def draw_starts(self, key: Array) -> Starts:
         """A fresh start of every world; consumes `key`."""
 
+    def draw_two(self, first: Array, second: Array) -> tuple[Starts, Starts]:
+        """`draw_starts` of each key: this episode's and the next one's."""
+        return self.draw_starts(first), self.draw_starts(second)
+
     def reset(self, key: Array, stagger: bool = False) -> EnvState:
         """Fresh episodes in every world; consumes `key`.
 
@@ -121,7 +132,7 @@ class Worlds(ABC):
             jax.random.fold_in(key, self._seed), 4
         )
         n = self.num_envs
-        start = self.draw_starts(start_key)
+        start, following = self.draw_two(start_key, next_key)
         first = jax.random.randint(stagger_key, (n,), 0, self.max_episode_steps)
         return EnvState(
             physics=start.physics,
@@ -139,7 +150,7 @@ class Worlds(ABC):
             episode_return=jnp.zeros(n),
             last_return=jnp.full(n, jnp.nan, jnp.float32),
             last_length=jnp.zeros(n, jnp.int32),
-            starts=self.draw_starts(next_key),
+            starts=following,
             key=run_key,
             privileged=start.privileged,
         )

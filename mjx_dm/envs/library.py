@@ -61,6 +61,12 @@ class LibraryEnv(Worlds):
             privileged=privileged,
         )
 
+    def draw_two(self, first: Array, second: Array) -> tuple[Starts, Starts]:
+        """As two calls of `draw_starts`, compiled once: a library's reset takes long to compile."""
+        both = jax.lax.map(self.draw_starts, jnp.stack([first, second]))
+        one, other = (jax.tree.map(lambda x, i=i: x[i], both) for i in (0, 1))
+        return one, other
+
     def draw_starts(self, key: Array) -> Starts:
         """A fresh start of every world; consumes `key`."""
         start = jax.vmap(self.task.start)(jax.random.split(key, self.num_envs))

@@ -55,7 +55,7 @@ def init(config: Config, env: Worlds, key: Array) -> TrainState:
     num_envs, spaces = config.physics.num_envs, env.spaces
     return TrainState(
         learner=make_learner(config, spaces).init(learner_key),
-        normalizer=normalisation.init((spaces.obs_size,)),
+        normalizer=normalisation.init((spaces.seen_size,)),
         env=env.reset(env_key, stagger=True),
         replay=ring.init(config.replay.replay_size, num_envs, spaces, config.replay.obs_dtype),
         key=run_key,
@@ -93,7 +93,7 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
         key, act_key, random_key, learn_key = jax.random.split(state.key, 4)
         learning = state.iteration >= state.learn_from
         acting = learner.unpack(state.learner)
-        obs = _shown(config, state.normalizer, state.env.obs)
+        obs = _shown(config, state.normalizer, state.env.seen)
         with jax.named_scope("act"):
             action = jnp.where(
                 # A resumed run refills its replay with what it has learned.
@@ -110,7 +110,7 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
             config.replay.bootstrap_time_limits,
         )
         normalizer = normalisation.update(
-            state.normalizer, normalisation.rounded(state.env.obs, config.replay.obs_dtype)
+            state.normalizer, normalisation.rounded(state.env.seen, config.replay.obs_dtype)
         )
         returns = state.returns
         if returns is not None:

@@ -30,7 +30,7 @@ def collect(
     with jax.named_scope("insert"):
         replay = ring.add(
             replay,
-            obs=state.obs,
+            obs=state.seen,
             # What broke the world may be the action; even an invalid row must not hold a NaN, since
             # no weight of 0 cancels it.
             action=jnp.where(after.valid[:, None], action, 0.0),

@@ -1,6 +1,7 @@
 """Brax's environments: `brax:NAME`, with the options of its constructor."""
 
 import inspect
+import warnings
 from typing import Any
 
 from brax import envs
@@ -33,7 +34,10 @@ def load(name: str, options: dict[str, Any]) -> LibraryTask:
             )
     of_episodes = {x: options.get(x, default) for x, default in _OF_EPISODES.items()}
     try:
-        env = make(**{x: value for x, value in options.items() if x not in _OF_EPISODES})
+        with warnings.catch_warnings():
+            # Who asks for a Brax environment has no use for the advice to take another.
+            warnings.filterwarnings("ignore", message="Brax System", category=UserWarning)
+            env = make(**{x: value for x, value in options.items() if x not in _OF_EPISODES})
         backend = getattr(env, "_backend", None)
         return describe(
             env,
