@@ -1,13 +1,12 @@
 """Brax's environments: `brax:NAME`, with the options of its constructor."""
 
 import inspect
-import warnings
 from typing import Any
 
 from brax import envs
 
 from mjx_dm.config import ConfigError
-from mjx_dm.tasks.libraries.task import LibraryTask, Pose, describe
+from mjx_dm.tasks.libraries.task import LibraryTask, Pose, describe, without_advice
 
 # Of brax.envs.create, whose defaults these are, and of PipelineEnv.
 _OF_EPISODES = {"episode_length": 1000, "action_repeat": 1}
@@ -34,9 +33,7 @@ def load(name: str, options: dict[str, Any]) -> LibraryTask:
             )
     of_episodes = {x: options.get(x, default) for x, default in _OF_EPISODES.items()}
     try:
-        with warnings.catch_warnings():
-            # Who asks for a Brax environment has no use for the advice to take another.
-            warnings.filterwarnings("ignore", message="Brax System", category=UserWarning)
+        with without_advice():
             env = make(**{x: value for x, value in options.items() if x not in _OF_EPISODES})
         backend = getattr(env, "_backend", None)
         return describe(

@@ -6,7 +6,7 @@ from typing import Any
 from mujoco_playground import registry
 
 from mjx_dm.config import ConfigError
-from mjx_dm.tasks.libraries.task import LibraryTask, Pose, describe
+from mjx_dm.tasks.libraries.task import LibraryTask, Pose, describe, without_advice
 
 
 def names() -> list[str]:
@@ -35,7 +35,8 @@ def load(name: str, options: dict[str, Any]) -> LibraryTask:
             f"{', '.join(f'{x}={value}' for x, value in _flat(known).items())}."
         ) from error
     try:
-        env = registry.load(name, config_overrides=overrides)
+        with without_advice():
+            env = registry.load(name, config_overrides=overrides)
         return describe(
             env,
             name=f"playground:{name}",

@@ -1,11 +1,13 @@
 """An environment of another library as a task: its own simulation, resets and rewards."""
 
+import contextlib
 import dataclasses
 import functools
 import math
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,8 +140,29 @@ def describe(
     )
 
 
-def split_obs(obs: Any) -> tuple[Float[Array, "*B obs"], Float[Array, "*B privileged"] | None]:
-    """What the policy sees, and what the critics see where that is something else."""
+@contextlib.contextmanager
+def without_advice() -> Iterator[None]:
+    """Keeps from the user what is meant for the authors of a library's files; without a handler
+    MuJoCo also writes a MUJOCO_LOG.TXT where it is run."""
+
+    def say(text: str) -> None:
+        if "settotalmass" not in text:  # an attribute in Brax's files
+            warnings.warn(text, stacklevel=2)
+
+    handler = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(say)
+    try:
+        with warnings.catch_warnings():
+            # Who asks for a Brax environment has no use for the advice to take another.
+            warnings.filterwarnings("ignore", message="Brax System", category=UserWarning)
+            yield
+    finally:
+        mujoco.set_mju_user_warning(handler)
+
+
+def split_obs(obs: Any) -> tuple[Any, Any | None]:
+    """What the policy sees, and what the critics see where that is something else: arrays, or
+    their shapes."""
     if not isinstance(obs, Mapping):
         return obs, None
     return obs["state"], obs.get("privileged_state")
