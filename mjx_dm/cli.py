@@ -57,7 +57,9 @@ def _list_tasks() -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from mjx_dm.config import LIBRARIES
     from mjx_dm.tasks import get_task, task_names
+    from mjx_dm.tasks.libraries import library_names
 
     refused = []
     table = Table("task", "obs", "actions", "box", "step, s", "steps", "physics")
@@ -79,6 +81,11 @@ def _list_tasks() -> int:
         )
     console = Console()
     console.print(table)
+    for library in LIBRARIES:
+        try:
+            console.print(*library_names(library), highlight=False)
+        except ConfigError as error:
+            refused.append(str(error))
     for reason in refused:
         console.print(reason, highlight=False)
     console.print("A robot of your own: --task my_robot.py (docs/your-robot.md).", highlight=False)
@@ -249,14 +256,18 @@ def _eval(options: EvalOptions) -> int:
     if options.video:
         median = evaluation.median_episode
         name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
-        _film(task, trace.qpos[median], options.video_dir / name)
+        _film(task, trace.qpos.get(median, []), options.video_dir / name)
     return 0
 
 
 def _film(task: Any, qpos: list[Any], path: Path) -> None:
     from mjx_dm.evaluation import films as render
     from mjx_dm.evaluation import mp4
+    from mjx_dm.tasks import LibraryTask
 
+    if isinstance(task, LibraryTask) and not task.is_filmed:
+        print(f"There is no video: {task.name} has no MuJoCo model to be drawn with.")
+        return
     try:
         render.write_video(qpos, path, task=task)
         mp4.frame_strip(path, path.with_suffix(".png"))

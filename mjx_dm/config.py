@@ -19,6 +19,8 @@ OF_TASK = ("spaces", "task_version")
 ENGINES = ("auto", "mujoco", "mjx", "warp")
 PHYSICS = ("auto", "exact", "v4", "fast")
 LEARNERS = ("density_matching", "sac")
+# Whose environments are tasks too: --task brax:ant.
+LIBRARIES = ("brax", "playground")
 PROPOSALS = ("prior", "policy")
 ACTION_RULES = {
     "sample": "a sample",
@@ -54,10 +56,12 @@ class TaskSettings:
 
     task: str = "Humanoid-v4"
     """Name of the task, --list-tasks shows all; or a Python file with a robot of your own,
-    my_robot.py, or my_robot.py:NAME where it holds several."""
+    my_robot.py, or my_robot.py:NAME where it holds several; or brax:NAME or playground:NAME, an
+    environment of Brax or of MuJoCo Playground."""
     task_options: tuple[str, ...] = ()
     """Options of the task, NAME=VALUE each, as Gymnasium's constructor of it has them:
-    contact_cost_weight=0 "healthy_z_range=(0.3, 1.0)"."""
+    contact_cost_weight=0 "healthy_z_range=(0.3, 1.0)"; as Brax's constructor has them, or
+    Playground's configuration: backend=spring, episode_length=500."""
     max_episode_steps: int | None = setting(None, above=0)
     """Time limit of an episode in training; the task's own if left out. Scores are over whole
     episodes under the task's own limit. 250 on --resume makes a run that is nearly done learn the
@@ -267,6 +271,12 @@ class Config:
 def to_json(config: Config) -> dict[str, Any]:
     """The settings as JSON values, by group, with the version of their form."""
     return {"version": VERSION} | settings.to_json(config)
+
+
+def library_of(task: str) -> str | None:
+    """The one of LIBRARIES that the task's name begins with, if any: "brax" of brax:ant."""
+    library, colon, _ = task.partition(":")
+    return library if colon and library in LIBRARIES else None
 
 
 def load(path: Path) -> Config:

@@ -36,7 +36,7 @@ from mjx_dm.presets import PRESETS, preset_in
 from mjx_dm.settings import flag, flat
 from mjx_dm.training import normalisation
 from mjx_dm.training import program as training
-from mjx_dm.training.worlds import make_worlds, task_of
+from mjx_dm.training.worlds import make_batch, robot_of
 from mjx_dm.validation import of_learner, validate
 
 
@@ -146,7 +146,7 @@ def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> t
     """init(keys) -> state, advance(state) -> (state, metrics) and score(learner, normalizer, keys)
     -> (returns, lengths), each with a leading axis of learners."""
     num_envs = config.physics.num_envs
-    env = make_worlds(config, engine)
+    env = make_batch(config, robot_of(config), engine)
     whole = envs.BatchEnv(env.task, engine, num_envs)
     spaces = env.spaces
 
@@ -205,7 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         config = options.config
         rows, stacked = population(options)
-        task = task_of(config)
+        task = robot_of(config)
         name, _ = choose_engine(config.physics.engine)
         options.out.parent.mkdir(parents=True, exist_ok=True)
     except (ConfigError, OSError) as error:

@@ -6,12 +6,31 @@ from jaxtyping import Array, Bool, Float
 
 
 class Spaces(NamedTuple):
-    """What a learner knows of a task: sizes, and the box of legal actions per actuator."""
+    """What a learner knows of a task: sizes, and the box of legal actions per actuator.
+
+    `privileged_size` is that of what the critics see in place of the observation, or None where
+    they see what the policy sees. Replay, normaliser and learner hold the two as one vector of
+    `seen_size`, the observation first.
+    """
 
     obs_size: int
     action_size: int
     action_low: tuple[float, ...]
     action_high: tuple[float, ...]
+    privileged_size: int | None = None
+
+    @property
+    def seen_size(self) -> int:
+        """Of all that policy and critics see."""
+        return self.obs_size + (self.privileged_size or 0)
+
+    def of_policy(self, seen: Float[Array, "*B seen"]) -> Float[Array, "*B obs"]:
+        """What of it the policy sees."""
+        return seen if self.privileged_size is None else seen[..., : self.obs_size]
+
+    def of_critic(self, seen: Float[Array, "*B seen"]) -> Float[Array, "*B state"]:
+        """What of it the critics see."""
+        return seen if self.privileged_size is None else seen[..., self.obs_size :]
 
 
 class PhysicsState(NamedTuple):
@@ -27,6 +46,7 @@ class Transition(NamedTuple):
 
     `discount` is 0 where the episode ended for good and 1 elsewhere; `valid` is False where the
     row must not be learned from (a quarantined world, or a successor that was not kept).
+    Observations are of `Spaces.seen_size`, what only the critics see included.
     """
 
     obs: Float[Array, "*batch obs"]

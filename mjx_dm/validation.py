@@ -3,7 +3,7 @@
 import math
 
 from mjx_dm import settings
-from mjx_dm.config import Config, ConfigError
+from mjx_dm.config import Config, ConfigError, library_of
 from mjx_dm.presets import PRESETS
 
 # What one learner alone reads.
@@ -23,6 +23,7 @@ def validate(config: Config) -> Config:
             f"--preset {config.run.preset} is unknown; choose from {settings.in_words(PRESETS)}."
         )
     settings.check(config)
+    _check_library(config)
     _check_replay(config)
     policy, critic = config.policy, config.critic
     if config.replay.normalize_reward and critic.value_max <= 0:
@@ -61,6 +62,28 @@ def new_directory(config: Config) -> Config:
             "takes RUN=runs/other), or go on with --resume."
         )
     return config
+
+
+def _check_library(config: Config) -> None:
+    """What has no meaning where another library simulates."""
+    library = library_of(config.task.task)
+    if library is None:
+        return
+    given = {"engine": config.physics.engine, "physics": config.physics.physics}
+    # A preset's own physics is for the tasks that have a choice.
+    usual = {"engine": "auto", "physics": PRESETS[config.run.preset].physics.physics}
+    for name, value in given.items():
+        if value not in ("auto", usual[name]):
+            raise ConfigError(
+                f"{settings.flag(name)} {value} is for this program's own tasks: {library} "
+                f"simulates {config.task.task} itself; leave it out"
+                + (", and choose with --task-options backend=spring." if library == "brax" else ".")
+            )
+    if config.replay.mirror == "on":
+        raise ConfigError(
+            f"--mirror on needs a task whose left and right are known, and {config.task.task} is "
+            f"{library}'s; give off or auto."
+        )
 
 
 def _check_replay(config: Config) -> None:

@@ -5,6 +5,8 @@ Tests marked gpu keep whatever device the machine has: `pytest -m gpu`.
 
 import os
 
+import pytest
+
 
 def pytest_configure(config):
     expression = config.getoption("markexpr", "") or ""
@@ -20,3 +22,14 @@ def pytest_configure(config):
     jax.config.update("jax_numpy_rank_promotion", "raise")
     # Most of a test's time is compilation.
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+@pytest.fixture(scope="module")
+def rail():
+    """The toy of `toys`, registered as brax:rail."""
+    from brax import envs
+    from toys import Rail
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(envs._envs, "rail", Rail)
+        yield

@@ -13,8 +13,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mjx_dm.config import Config
+from mjx_dm.config import Config, library_of
 from mjx_dm.device import compiler_options
+from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.learner import make_learner
 from mjx_dm.training import program as training
 from mjx_dm.training import replay as ring
@@ -55,9 +56,11 @@ class Case:
 
 
 def physics_case(config: Config) -> Case:
-    """The engine alone under random actions. A world whose episode ends is put back where it
-    started: lying on the ground costs another number of contacts than learning ever sees."""
+    """The engine alone under random actions, or a library's own step. A world whose episode ends is
+    put back where it started: lying on the ground costs another number of contacts than learning
+    ever sees."""
     env = make_worlds(config)
+    simulate = _own_step(env) if isinstance(env, BatchEnv) else _library_step(env.task)
     start = jax.jit(env.reset)(jax.random.key(0)).physics
     num_envs, iterations = config.physics.num_envs, config.run.chunk_iterations
     low, high = (jnp.asarray(x) for x in (env.spaces.action_low, env.spaces.action_high))
@@ -68,9 +71,7 @@ def physics_case(config: Config) -> Case:
             key, action_key = jax.random.split(key)
             shape = (num_envs, env.spaces.action_size)
             action = jax.random.uniform(action_key, shape, minval=low, maxval=high)
-            state, derived, failed = env.engine.step(state, action)
-            fields = {"qpos": state.qpos, "qvel": state.qvel, **derived}
-            down = jax.vmap(env.task.terminated)(fields) | failed
+            state, down = simulate(state, action)
 
             def put_back(now: Array, then: Array) -> Array:
                 return jnp.where(down.reshape(-1, *[1] * (now.ndim - 1)), then, now)
@@ -82,6 +83,23 @@ def physics_case(config: Config) -> Case:
     state = (jax.tree.map(jnp.copy, start), start, jax.random.key(1))
     work = num_envs * iterations
     return _compile("physics", _where(config), "env steps/s", work, program, state)
+
+
+def _own_step(env: BatchEnv) -> Callable[[Any, Array], tuple[Any, Array]]:
+    def step(state: Any, action: Array) -> tuple[Any, Array]:
+        state, derived, failed = env.engine.step(state, action)
+        fields = {"qpos": state.qpos, "qvel": state.qvel, **derived}
+        return state, jax.vmap(env.task.terminated)(fields) | failed
+
+    return step
+
+
+def _library_step(task: Any) -> Callable[[Any, Array], tuple[Any, Array]]:
+    def step(state: Any, action: Array) -> tuple[Any, Array]:
+        state = jax.vmap(task.advance)(state, action)
+        return state, state.done > 0
+
+    return step
 
 
 def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
@@ -96,7 +114,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
     def start(key: Array, learn_from: Array) -> TrainState:
         state = training.init(config, env, key)
         return state._replace(
-            replay=full_ring(state.replay, state.env.obs),
+            replay=full_ring(state.replay, state.env.seen),
             learn_from=learn_from,
         )
 
@@ -130,7 +148,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
 def insert_case(config: Config) -> Case:
     """One row of all worlds at a time into a full ring."""
     num_envs, spaces = config.physics.num_envs, task_of(config).spaces
-    obs = jax.random.normal(jax.random.key(0), (num_envs, spaces.obs_size))
+    obs = jax.random.normal(jax.random.key(0), (num_envs, spaces.seen_size))
     length = REPLAY_STEPS * config.run.chunk_iterations
 
     def program(carry: tuple[Replay, Array]) -> tuple[Replay, Array]:
@@ -183,7 +201,7 @@ def update_case(config: Config) -> Case:
     updates = config.replay.updates_per_step
     rounds = max(1, config.run.chunk_iterations // updates)
     obs_key, action_key, init_key, run_key = jax.random.split(jax.random.key(0), 4)
-    obs = jax.random.normal(obs_key, (2, size, spaces.obs_size))
+    obs = jax.random.normal(obs_key, (2, size, spaces.seen_size))
     batch = Transition(
         obs=obs[0],
         action=jax.random.uniform(action_key, (size, spaces.action_size), minval=-1.0, maxval=1.0),
@@ -227,7 +245,7 @@ def full_ring(replay: Replay, obs: Float[Array, "N obs"]) -> Replay:
 
 def _new_ring(config: Config) -> Replay:
     num_envs, kept, spaces = config.physics.num_envs, config.replay, task_of(config).spaces
-    obs = jax.random.normal(jax.random.key(1), (num_envs, spaces.obs_size))
+    obs = jax.random.normal(jax.random.key(1), (num_envs, spaces.seen_size))
 
     def full(obs: Array) -> Replay:
         return full_ring(ring.init(kept.replay_size, num_envs, spaces, kept.obs_dtype), obs)
@@ -237,7 +255,8 @@ def _new_ring(config: Config) -> Replay:
 
 def _where(config: Config) -> dict[str, Any]:
     physics = config.physics
-    return {"engine": physics.engine, "physics": physics.physics, "num_envs": physics.num_envs}
+    engine = library_of(config.task.task) or physics.engine
+    return {"engine": engine, "physics": physics.physics, "num_envs": physics.num_envs}
 
 
 def _batch(config: Config) -> dict[str, Any]:

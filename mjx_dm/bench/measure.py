@@ -10,6 +10,7 @@ import jax
 from mjx_dm.bench import cases
 from mjx_dm.bench.cases import Case
 from mjx_dm.bench.options import Options, batch_sizes, loop_config, with_batch
+from mjx_dm.config import library_of
 from mjx_dm.engines import choose_engine
 from mjx_dm.presets import PRESETS
 from mjx_dm.runs.signals import is_interrupt
@@ -43,7 +44,11 @@ def plan(options: Options) -> list[list[Ask]]:
     measures the whole loop, of whose rate it is a part; other batch sizes get a last group. Raises
     ConfigError where an engine that is asked for is not installed.
     """
-    engines = list(dict.fromkeys(choose_engine(name)[0] for name in options.engines))
+    library = library_of(options.task)
+    engines, kinds = ["auto"], ["auto"]
+    if library is None:
+        engines = list(dict.fromkeys(choose_engine(name)[0] for name in options.engines))
+        kinds = list(dict.fromkeys(options.physics))
     preset = PRESETS[options.preset]
     updates = {
         size: Ask(f"update, batch {size}", _once(functools.partial(_update, options, size)))
@@ -54,8 +59,9 @@ def plan(options: Options) -> list[list[Ask]]:
     for n in dict.fromkeys(options.num_envs):
         group: list[Ask] = []
         for engine in engines:
-            for physics in dict.fromkeys(options.physics):
-                config, name = loop_config(options, engine, physics, n), f"{engine} {physics}"
+            for physics in kinds:
+                config = loop_config(options, engine, physics, n)
+                name = library or f"{engine} {physics}"
                 if "physics" in options.parts:
                     group.append(Ask(f"physics, {name}, {n} worlds", _one("physics_case", config)))
                 loops = tuple(part for part in ("rollout", "whole") if part in options.parts)
@@ -63,7 +69,7 @@ def plan(options: Options) -> list[list[Ask]]:
                     build = functools.partial(cases.loop_cases, config, loops)
                     group.append(Ask(f"{' and '.join(loops)}, {name}, {n} worlds", build))
         if "replay" in options.parts:
-            config = loop_config(options, engines[0], options.physics[0], n)
+            config = loop_config(options, engines[0], kinds[0], n)
             group.append(Ask(f"insert, {n} worlds", _one("insert_case", config)))
             group += [
                 Ask(f"sample, {n} worlds", _one("sample_case", with_batch(config, size)))

@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from mjx_dm.config import Config, ConfigError, replace
+from mjx_dm.config import Config, ConfigError, library_of, replace
 from mjx_dm.presets import PRESETS
 from mjx_dm.validation import validate
 
@@ -21,6 +21,8 @@ class Options:
     """Any of: auto mujoco mjx warp."""
     task: str = "Humanoid-v4"
     """Whose worlds; train.py --list-tasks shows the names. Or a Python file: my_robot.py."""
+    task_options: tuple[str, ...] = ()
+    """Options of the task, NAME=VALUE each."""
     physics: tuple[str, ...] = ("fast",)
     """Any of: exact fast."""
     num_envs: tuple[int, ...] = (256,)
@@ -66,8 +68,9 @@ def loop_config(options: Options, engine: str, physics: str, num_envs: int) -> C
         preset,
         task=options.task,
         learner=options.learner,
+        task_options=options.task_options,
         engine=engine,
-        physics=physics,
+        physics="auto" if library_of(options.task) else physics,
         num_envs=num_envs,
         chunk_iterations=options.steps,
         random_steps=2 * num_envs,

@@ -84,10 +84,12 @@ def act_of_run(
     return make_act(
         networks.policy_network(settings, spaces),
         spaces,
-        make_see(normalizer, settings.replay.obs_dtype, settings.replay.normalize_obs),
+        make_see(
+            of_policy(spaces, normalizer), settings.replay.obs_dtype, settings.replay.normalize_obs
+        ),
         actor,
         rule,
-        None if critic is None else _min_q(settings, critic),
+        None if critic is None else _min_q(settings, spaces, critic),
     )
 
 
@@ -116,6 +118,12 @@ def network_of(described: Network, spaces: Spaces) -> PolicyNetwork:
     return make(**{name: value for name, value in fields.items() if name in known})
 
 
+def of_policy(spaces: Spaces, normalizer: Normalizer) -> Normalizer:
+    """The statistics of what the policy sees, which acting needs alone."""
+    mean, var = spaces.of_policy(normalizer.mean), spaces.of_policy(normalizer.var)
+    return Normalizer(normalizer.weight, mean, var)
+
+
 def make_see(normalizer: Normalizer, obs_dtype: str, normalize_obs: bool) -> See:
     """What the network is shown of observations."""
     cpu = jax.devices("cpu")[0]
@@ -123,8 +131,8 @@ def make_see(normalizer: Normalizer, obs_dtype: str, normalize_obs: bool) -> See
     return lambda obs: normalisation.seen(normalizer, obs, obs_dtype, normalize_obs)
 
 
-def _min_q(settings: Config, critic: Params) -> MinQ:
-    twins = TwinCritic(settings)
+def _min_q(settings: Config, spaces: Spaces, critic: Params) -> MinQ:
+    twins = TwinCritic(settings, spaces)
     critic = jax.device_put(critic, jax.devices("cpu")[0])
 
     def min_q(obs: Float[Array, "1 obs"], actions: Float[Array, "1 M act"]) -> Array:

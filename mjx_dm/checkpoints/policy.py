@@ -21,7 +21,7 @@ from mjx_dm.config import Config, ConfigError
 from mjx_dm.learner import action_rules, make_learner, networks
 from mjx_dm.learner.state import Params
 from mjx_dm.settings import in_words
-from mjx_dm.tasks import get_task, loading, parse_options
+from mjx_dm.tasks import LibraryTask, any_task, loading, parse_options
 from mjx_dm.tasks.task import Task
 from mjx_dm.training.normalisation import Normalizer
 from mjx_dm.types import Spaces
@@ -47,11 +47,11 @@ class Policy:
     eval_return: float | None = None
     task_options: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def own_task(self) -> Task:
+    def own_task(self) -> Task | LibraryTask:
         """The task that it was trained on. Raises CheckpointError where that is not to be had, or
         is another one here."""
         try:
-            task = get_task(self.task, **self.task_options)
+            task = any_task(self.task, **self.task_options)
         except ConfigError as error:
             raise CheckpointError(f"The policy's task is not to be had: {error}") from error
         if task.version != self.task_version or task.spaces[:2] != self.spaces[:2]:
@@ -103,8 +103,9 @@ def keep_policy(
     `actor` is the network's parameters, `normalizer` a Normalizer or a dict of its fields,
     `eval_return` what it reached, if it was scored. Raises SaveError where it cannot be written.
     """
-    if isinstance(normalizer, Normalizer):
-        normalizer = normalizer._asdict()
+    if not isinstance(normalizer, Normalizer):
+        normalizer = Normalizer(**normalizer)
+    normalizer = acting.of_policy(spaces, normalizer)
     kept = PolicyFile(
         task=settings.task.task,
         task_options=parse_options(settings.task.task_options),
@@ -115,7 +116,7 @@ def keep_policy(
         normalize_obs=settings.replay.normalize_obs,
         env_steps=env_steps,
         actor=jax.tree.map(np.asarray, actor["params"]),
-        normalizer=jax.tree.map(np.asarray, normalizer),
+        normalizer=jax.tree.map(np.asarray, normalizer._asdict()),
         eval_return=eval_return,
         settings=configs.to_json(configs.replace(settings, run_dir="")),
         versions=policy_file.versions(),
@@ -184,6 +185,11 @@ def _from_run(directory: Path, rule: str) -> Policy:
             f"{directory / 'config.json'}: put back the settings that they were trained with.",
         )
     asks = rule in action_rules.NEEDS_CRITIC
+    if asks and spaces.privileged_size is not None:
+        raise CheckpointError(
+            f"--action-rule {rule} asks the critic, which sees more of {settings.task.task} than a "
+            "policy that acts: use mean, sample or heaviest."
+        )
     critic = learner["critic"] if asks else None
     return Policy(
         act=acting.act_of_run(settings, spaces, learner["average_actor"], normalizer, rule, critic),

@@ -191,7 +191,14 @@ def _typed(raw: dict[str, Any]) -> dict[str, Any]:
 def spaces_from(raw: dict[str, Any]) -> Spaces:
     """Spaces from JSON; raises KeyError, TypeError or ValueError where they are none."""
     low, high = (tuple(map(float, raw[name])) for name in ("action_low", "action_high"))
-    spaces = Spaces(int(raw["obs_size"]), int(raw["action_size"]), low, high)
+    privileged = raw.get("privileged_size")
+    spaces = Spaces(
+        int(raw["obs_size"]),
+        int(raw["action_size"]),
+        low,
+        high,
+        None if privileged is None else int(privileged),
+    )
     if not len(low) == len(high) == spaces.action_size:
         raise ValueError("the box of actions has another size than actions")
     bounds = zip(low, high, strict=True)

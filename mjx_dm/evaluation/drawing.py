@@ -7,6 +7,7 @@ import numpy as np
 
 from mjx_dm.config import ConfigError
 from mjx_dm.evaluation.opengl import CAMERA
+from mjx_dm.tasks.libraries import LibraryTask
 from mjx_dm.tasks.task import Task, compiled
 
 FIELD_OF_VIEW = 45.0  # degrees from bottom to top, as MuJoCo's own free camera has
@@ -15,7 +16,7 @@ ROOM_TO_RUN, ROOM_TO_REACH = 1.5, 1.15
 ZENITH, RIM = np.array([60.0, 110.0, 165.0]), np.array([190.0, 215.0, 240.0])  # of the sky
 
 
-def drawing_model(task: Task, width: int, height: int) -> mujoco.MjModel:
+def drawing_model(task: Task | LibraryTask, width: int, height: int) -> mujoco.MjModel:
     """The task's model with endless floors and a camera CAMERA; for pictures, not for physics.
 
     The camera is task.camera, else the model's own "track", else one that follows a robot that

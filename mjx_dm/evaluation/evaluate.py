@@ -9,38 +9,26 @@ import platform
 import re
 import statistics
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from importlib import metadata
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, cast
 
 import gymnasium
 import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 
+from mjx_dm.evaluation import library
+from mjx_dm.evaluation.acting import ACT_ROWS, Act, Acts, NoScore, OnStep, actions_of
 from mjx_dm.evaluation.own_world import SCORED_BY, OwnWorld, judge_of
-from mjx_dm.tasks import get_task
+from mjx_dm.tasks import LibraryTask, any_task
 from mjx_dm.tasks.task import Task
 
-# Policies see this many rows at a time whatever the number of episodes: a jitted one compiles
-# once, and an episode's actions cannot change with how many others are played beside it.
-ACT_ROWS = 16
+__all__ = ["ACT_ROWS", "Act", "Acts", "Evaluation", "NoScore", "OnStep", "evaluate"]
 
-Act = Callable[[np.ndarray], np.ndarray]
-OnStep = Callable[[int, mujoco.MjData], None]
-
-
-@runtime_checkable
-class Acts(Protocol):
-    """What acts by a method, as the policies that load_policy gives do."""
-
-    def act(self, obs: np.ndarray, /) -> np.ndarray: ...
-
-
-class NoScore(ValueError):
-    """There is no return to tell: one sentence about what broke, or what is missing."""
+_OWN_SIMULATION = "the task's own simulation; no Gymnasium environment was asked"
 
 
 @dataclass(frozen=True)
@@ -51,6 +39,7 @@ class Evaluation:
     lengths: environment steps, 1 to the environment's time limit.
     task, gym_id, options: the task's name, its Gymnasium environment (None where the task has none
         and its own functions were asked), and what that was made with.
+    simulation: what simulated a task of another library, which has no gym_id.
     """
 
     returns: tuple[float, ...]
@@ -59,6 +48,8 @@ class Evaluation:
     task: str
     gym_id: str | None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    simulation: str | None = None
+    packages: tuple[str, ...] = ("gymnasium",)
 
     @property
     def mean(self) -> float:
@@ -81,6 +72,8 @@ class Evaluation:
     @property
     def played_in(self) -> str:
         """What the episodes were, in words: the Gymnasium environment, or that there is none."""
+        if self.simulation:
+            return f"{self.task} in its own simulation, {self.simulation}"
         return self.gym_id or f"{self.task}, {SCORED_BY}"
 
     def to_json(self) -> dict[str, Any]:
@@ -91,7 +84,9 @@ class Evaluation:
         that is infinite is written as a string, "inf" or "-inf".
         """
         options = {"options": _plain(self.options)} if self.options else {}
-        own = {} if self.gym_id else {"task": self.task, "scored_by": SCORED_BY}
+        own: dict[str, Any] = {} if self.gym_id else {"task": self.task, "scored_by": SCORED_BY}
+        if self.simulation:
+            own |= {"simulation": self.simulation, "scored_by": _OWN_SIMULATION}
         return {
             "env": self.gym_id,
             **own,
@@ -103,13 +98,13 @@ class Evaluation:
             "returns": list(self.returns),
             "lengths": list(self.lengths),
             "seeds": [self.seed + i for i in range(len(self.returns))],
-            "versions": _versions(),
+            "versions": _versions(self.packages),
         }
 
 
 def evaluate(
     policy: Act | Acts,
-    task: str | Task = "Humanoid-v4",
+    task: str | Task | LibraryTask = "Humanoid-v4",
     *,
     episodes: int = 10,
     seed: int = 0,
@@ -124,7 +119,7 @@ def evaluate(
         gymnasium.make(task.gym_id, **task.options), or the task's own where gym_id is None.
     episodes: how many, at least 1; episode i is reset with seed + i.
     on_step: called as on_step(i, data) after episode i's reset and after each of its steps, in
-        the calling thread, with the simulator's own MjData.
+        the calling thread, with the simulator's own MjData, or a Pose of another library's task.
 
     Raises NoScore, a ValueError, where an action or a reward is not finite or MuJoCo reports a
     broken simulation, ValueError where actions have another shape, ConfigError where the task is
@@ -134,8 +129,13 @@ def evaluate(
         raise ValueError(f"episodes must be at least 1, got {episodes}.")
     if seed < 0:
         raise ValueError(f"seed must not be negative, got {seed}.")
-    task = get_task(task)
     act = policy.act if isinstance(policy, Acts) else policy
+    task = any_task(task)
+    if isinstance(task, LibraryTask):
+        returns, lengths = library.play(task, act, episodes, seed, on_step)
+        return Evaluation(
+            returns, lengths, seed, task.name, None, task.options, task.simulation, task.packages
+        )
     envs: list[gymnasium.Env | OwnWorld] = []
     try:
         envs += [_make_world(task) for _ in range(episodes)]
@@ -146,9 +146,9 @@ def evaluate(
     return Evaluation(returns, lengths, seed, task.name, task.gym_id, task.options)
 
 
-def random_policy(task: str | Task = "Humanoid-v4", seed: int = 0) -> Act:
+def random_policy(task: str | Task | LibraryTask = "Humanoid-v4", seed: int = 0) -> Act:
     """An act that draws every action uniformly from the task's box, seeded once."""
-    spaces, rng = get_task(task).spaces, np.random.default_rng(seed)
+    spaces, rng = any_task(task).spaces, np.random.default_rng(seed)
 
     def act(obs: np.ndarray) -> np.ndarray:
         shape = len(obs), spaces.action_size
@@ -177,7 +177,7 @@ def _play(
     live = list(range(episodes))
     with ThreadPoolExecutor(_cores()) as pool:
         while live:
-            action = _actions(act, task.spaces.action_size, obs, live)
+            action = actions_of(act, task.spaces.action_size, obs, live)
             still_live = []
             for i, outcome in zip(live, _step_all(pool, envs, action, live), strict=True):
                 next_obs, reward, terminated, truncated, _ = outcome
@@ -216,24 +216,6 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-def _actions(act: Act, size: int, obs: np.ndarray, live: list[int]) -> np.ndarray:
-    """Actions for all rows (R, size) float64 from calls of constant shape; checked where live."""
-    action = np.zeros((len(obs), size))
-    for first in sorted({i - i % ACT_ROWS for i in live}):
-        rows = slice(first, first + ACT_ROWS)
-        # A copy: act may keep what it was given, and obs is written to again.
-        answer = np.asarray(act(obs[rows].copy()))
-        if answer.shape != (ACT_ROWS, size):
-            raise ValueError(
-                f"The policy returned actions of shape {answer.shape}, "
-                f"but {(ACT_ROWS, size)} was expected."
-            )
-        action[rows] = answer
-    if not np.isfinite(action[live]).all():
-        raise NoScore("The policy returned an action that is not finite: no score was given.")
-    return action
 
 
 # MuJoCo answers a broken state by silently starting over, and a broken control by zeroing it:
@@ -299,9 +281,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _versions() -> dict[str, str | None]:
+def _versions(packages: tuple[str, ...]) -> dict[str, str | None]:
     versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in ("mujoco", "gymnasium", "numpy", "jax"):
+    for package in ("mujoco", *packages, "numpy", "jax"):
         try:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

@@ -13,7 +13,8 @@ from mjx_dm.evaluation import mp4
 from mjx_dm.evaluation.drawing import drawing_model, ray_frames
 from mjx_dm.evaluation.evaluate import Act, Acts, evaluate
 from mjx_dm.evaluation.opengl import NoDisplay, draw_with_gl, find_gl, gl_advice
-from mjx_dm.tasks import get_task
+from mjx_dm.tasks import LibraryTask, any_task
+from mjx_dm.tasks.libraries.task import Pose
 from mjx_dm.tasks.task import Task
 
 MOST_FRAMES_PER_SECOND = 35.0
@@ -30,14 +31,14 @@ class Trace:
     def __init__(self) -> None:
         self.qpos: dict[int, list[np.ndarray]] = {}
 
-    def __call__(self, episode: int, data: mujoco.MjData) -> None:
-        self.qpos.setdefault(episode, []).append(data.qpos.copy())
+    def __call__(self, episode: int, data: mujoco.MjData | Pose) -> None:
+        self.qpos.setdefault(episode, []).append(np.array(data.qpos))
 
 
 def record_episode(
     policy: Act | Acts,
     path: str | Path,
-    task: str | Task = "Humanoid-v4",
+    task: str | Task | LibraryTask = "Humanoid-v4",
     *,
     seed: int = 0,
     max_seconds: float = 15.0,
@@ -49,7 +50,7 @@ def record_episode(
 
     Returns the number of frames. Raises what evaluate and write_video raise.
     """
-    task, trace = get_task(task), Trace()
+    task, trace = any_task(task), Trace()
     evaluate(policy, task, episodes=1, seed=seed, on_step=trace)
     return write_video(
         trace.qpos[0],
@@ -65,7 +66,7 @@ def record_episode(
 def write_video(
     qpos: Sequence[np.ndarray] | np.ndarray,
     path: str | Path,
-    task: str | Task = "Humanoid-v4",
+    task: str | Task | LibraryTask = "Humanoid-v4",
     *,
     max_seconds: float = 15.0,
     width: int = 640,
@@ -79,12 +80,13 @@ def write_video(
 
     Returns the number of frames, each of steps_per_frame(task) steps. Raises NoDisplay where
     drawer is "gl" and there is none, ValueError for odd sizes and for another robot's positions,
-    ConfigError where the task has no camera of the name that it gives. The file appears whole or
+    ConfigError where the task has no camera of the name that it gives, or no model to draw. The
+    file appears whole or
     not at all.
     """
     if width % 2 or height % 2:
         raise ValueError(f"Video width and height must be even, got {width}x{height}.")
-    task = get_task(task)
+    task = any_task(task)
     every, rate = steps_per_frame(task), frames_per_second(task)
     shown = np.asarray(qpos, np.float64)[::every][: max(1, round(max_seconds * rate))]
     if shown.shape[1:] != (task.model.nq,):
@@ -109,11 +111,11 @@ def write_video(
     return len(shown)
 
 
-def steps_per_frame(task: Task) -> int:
+def steps_per_frame(task: Task | LibraryTask) -> int:
     """Environment steps from one frame to the next: as few as 35 frames a second allow."""
     return math.ceil(1.0 / (MOST_FRAMES_PER_SECOND * task.step_seconds))
 
 
-def frames_per_second(task: Task) -> float:
+def frames_per_second(task: Task | LibraryTask) -> float:
     """So many that video time is simulated time."""
     return 1.0 / (steps_per_frame(task) * task.step_seconds)

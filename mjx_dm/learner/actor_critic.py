@@ -55,7 +55,7 @@ def actor_critic(
     def init(key: Array) -> LearnerState:
         actor_key, critic_key = jax.random.split(key)
         actor_params = policy.init(actor_key, jnp.zeros((1, spaces.obs_size)))
-        critic_params = critic.init(critic_key, spaces)
+        critic_params = critic.init(critic_key)
         return LearnerState(
             actor=actor_params,
             average_actor=jax.tree.map(jnp.copy, actor_params),

@@ -18,16 +18,18 @@ from mjx_dm.types import Spaces, Transition
 class TwinCritic:
     """Two critics of the form that `config` describes, scalar or categorical.
 
-    `obs` is always the whole observation, of the policy's states: what of it the critics see is
+    `obs` is always all that there is to see, of `spaces.seen_size`: what of it the critics see is
     decided in `_apply` alone.
     """
 
     config: Config
+    spaces: Spaces
 
-    def init(self, key: Array, spaces: Spaces) -> Params:
+    def init(self, key: Array) -> Params:
         """Parameters; consumes `key`."""
-        obs, action = jnp.zeros((1, spaces.obs_size)), jnp.zeros((1, 1, spaces.action_size))
-        return networks.twin_critic(self.config).init(key, obs, action)
+        seen = self.spaces.of_critic(jnp.zeros((1, self.spaces.seen_size)))
+        action = jnp.zeros((1, 1, self.spaces.action_size))
+        return networks.twin_critic(self.config).init(key, seen, action)
 
     def out(
         self, params: Params, obs: Float[Array, "B obs"], actions: Float[Array, "B M act"]
@@ -95,4 +97,5 @@ class TwinCritic:
         )
 
     def _apply(self, params: Params, obs: Array, actions: Array, **how: Any) -> Any:
-        return networks.twin_critic(self.config).apply(params, obs, actions, **how)
+        seen = self.spaces.of_critic(obs)
+        return networks.twin_critic(self.config).apply(params, seen, actions, **how)

@@ -21,11 +21,11 @@ NAMES = ("effective_components", "ess", "mean_sigma", "temperature", "weights_kl
 
 def density_matching(config: Config, spaces: Spaces) -> Learner:
     """The learner that `config` describes; `published` and our own differ by settings alone."""
-    policy, critic = networks.mixture_network(config, spaces), TwinCritic(config)
+    policy, critic = networks.mixture_network(config, spaces), TwinCritic(config, spaces)
     bounded, has_alpha = config.policy.bounded, config.temperatures.alpha > 0
 
     def mixture(params: Params, obs: Float[Array, "B obs"]) -> GMM:
-        return cast(GMM, policy.apply(params, obs))
+        return cast(GMM, policy.apply(params, spaces.of_policy(obs)))
 
     def clip(action: Array) -> Array:
         return jnp.clip(action, -1.0, 1.0) if bounded else action

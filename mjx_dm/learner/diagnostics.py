@@ -41,11 +41,12 @@ def diagnose(
     """
     action_key, next_key = jax.random.split(key)
     limit = 1.0 if config.policy.bounded else jnp.inf
-    policy, critic = networks.policy_network(config, spaces), TwinCritic(config)
-    old, _ = _apply(policy, before.actor, batch.obs)
-    new, actor_seen = _apply(policy, after.actor, batch.obs)
+    policy, critic = networks.policy_network(config, spaces), TwinCritic(config, spaces)
+    obs, next_obs = spaces.of_policy(batch.obs), spaces.of_policy(batch.next_obs)
+    old, _ = _apply(policy, before.actor, obs)
+    new, actor_seen = _apply(policy, after.actor, obs)
     out, critic_seen = critic.watched(after.critic, batch.obs, batch.action[:, None])
-    following, _ = _apply(policy, after.actor, batch.next_obs)
+    following, _ = _apply(policy, after.actor, next_obs)
     next_action = jnp.clip(following.sample(next_key), -limit, limit)
     next_out = critic.out(after.critic, batch.next_obs, next_action[:, None])
     promised, later = (jnp.min(critic.values(x), 0)[:, 0] for x in (out, next_out))

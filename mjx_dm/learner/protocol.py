@@ -15,10 +15,10 @@ class Learner(NamedTuple):
     """The functions of a learner; each consumes the keys that it is given.
 
     init(key) -> state, act(state, obs, key) -> action and update(state, batch, key) -> (state,
-    metrics) are on a `LearnerState`. `obs` is `(N, obs_size)` as the networks are shown it, actions
-    `(N, action_size)` are in the policy's own units (see `mjx_dm.learner.actions`), `batch` is a
-    Transition with leading dimension B, on which the critics move and then the policy. `metrics`
-    are scalars, and `names` tells which, in the order of the alphabet.
+    metrics) are on a `LearnerState`. `obs` is `(N, seen_size)` as the networks are shown it,
+    actions `(N, action_size)` are in the policy's own units (see `mjx_dm.learner.actions`), `batch`
+    is a Transition with leading dimension B, on which the critics move and then the policy.
+    `metrics` are scalars, and `names` tells which, in the order of the alphabet.
 
     A loop of many updates holds the learner in a form of its own: updates(carry, batches, keys) ->
     (carry, metrics) makes U updates in turn, where `batches` and `keys` have a leading dimension U;

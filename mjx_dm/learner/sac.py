@@ -21,10 +21,10 @@ from mjx_dm.types import Spaces
 
 def sac(config: Config, spaces: Spaces) -> Learner:
     """The soft actor-critic that `config` describes."""
-    network, critic = networks.tanh_gaussian_network(config, spaces), TwinCritic(config)
+    network, critic = networks.tanh_gaussian_network(config, spaces), TwinCritic(config, spaces)
 
     def policy(params: Params, obs: Float[Array, "B obs"]) -> TanhGaussian:
-        return cast(TanhGaussian, network.apply(params, obs))
+        return cast(TanhGaussian, network.apply(params, spaces.of_policy(obs)))
 
     def act(state: LearnerState, obs: Float[Array, "N obs"], key: Array) -> Float[Array, "N act"]:
         return policy(state.actor, obs).sample(key)

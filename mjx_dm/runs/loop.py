@@ -16,7 +16,7 @@ from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.device import compiler_options
 from mjx_dm.engines import choose_engine
-from mjx_dm.envs.batch import BatchEnv
+from mjx_dm.envs.episodes import Worlds
 from mjx_dm.files import write_json
 from mjx_dm.runs import memory
 from mjx_dm.runs import plots as plotting
@@ -25,7 +25,7 @@ from mjx_dm.runs.metrics import METRICS, MetricsWriter, read_metrics
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import Scores
 from mjx_dm.runs.signals import stop_on_signal
-from mjx_dm.tasks import loading
+from mjx_dm.tasks import LibraryTask, loading
 from mjx_dm.tasks.physics import name_of
 from mjx_dm.tasks.task import Task
 from mjx_dm.training import program as training
@@ -62,18 +62,22 @@ def train(config: Config) -> Path:
     validate(config)
     if not config.run.resume:
         new_directory(of_learner(config))
-    name, reason = choose_engine(config.physics.engine)
     task = task_of(config)
     symmetry_of(config, task)
+    if isinstance(task, LibraryTask):
+        config = configs.replace(config, engine="auto", physics="auto")
+        return _Run(config, task, f"Simulated by {task.simulation}").go()
+    name, reason = choose_engine(config.physics.engine)
     physics = name_of(task, config.physics.physics)
-    return _Run(configs.replace(config, engine=name, physics=physics), task, reason).go()
+    config = configs.replace(config, engine=name, physics=physics)
+    return _Run(config, task, f"Engine {name} ({reason}), physics {physics}").go()
 
 
 class _Run:
-    """`config` names the engine; `reason` says why it is that one."""
+    """`config` names the engine; `simulated` says what simulates, and why."""
 
-    def __init__(self, config: Config, task: Task, reason: str):
-        self.config, self.task, self.reason = config, task, reason
+    def __init__(self, config: Config, task: Task | LibraryTask, simulated: str):
+        self.config, self.task, self.simulated = config, task, simulated
         self.directory = config.directory
         self.clock = WallClock()
         self.train_seconds = 0.0
@@ -88,9 +92,8 @@ class _Run:
             say = self.progress.say
             env = make_worlds(c, task=self.task)
             say(
-                f"{env.task.name}. Engine {c.physics.engine} ({self.reason}), physics "
-                f"{c.physics.physics}, {c.physics.num_envs} worlds, episodes of at most "
-                f"{env.max_episode_steps} steps."
+                f"{env.task.name}. {self.simulated}, {c.physics.num_envs} worlds, episodes of at "
+                f"most {env.max_episode_steps} steps."
             )
             say(f"Run directory: {self.directory}")
             if edited := loading.changed(self.task, c.task.task):
@@ -251,7 +254,7 @@ class _Run:
             raise ConfigError(str(error)) from error
         return saved
 
-    def _go_on(self, env: BatchEnv, shapes: TrainState, saved: Saved) -> TrainState:
+    def _go_on(self, env: Worlds, shapes: TrainState, saved: Saved) -> TrainState:
         """`saved` with its replay, or with an empty one where none was saved."""
         c, step = self.config, self.last_saved
         if self.has_replay:
@@ -291,7 +294,9 @@ def _about_quarantine(engine: str, quarantined: int, failed: int) -> str:
     elif failed:
         cause = f"in {failed} of them MuJoCo met a state that is not finite"
     else:
-        cause = "their state was not finite or moved faster than MAX_SPEED in mjx_dm/envs/batch.py"
+        cause = (
+            "their state was not finite or moved faster than MAX_SPEED in mjx_dm/envs/episodes.py"
+        )
     return (
         f"{quarantined} worlds were reset and their steps left out of the replay; {cause}. The "
         "counts are quarantined and engine_failed in metrics.jsonl."

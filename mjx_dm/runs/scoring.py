@@ -18,7 +18,7 @@ from mjx_dm.device import platform
 from mjx_dm.evaluation.evaluate import Evaluation, NoScore, evaluate
 from mjx_dm.learner.state import Params
 from mjx_dm.runs.metrics import MetricsWriter
-from mjx_dm.tasks import loading
+from mjx_dm.tasks import LibraryTask, loading
 from mjx_dm.tasks.task import Task
 from mjx_dm.training.normalisation import Normalizer
 from mjx_dm.training.program import TrainState
@@ -49,7 +49,7 @@ class Scores:
     def __init__(
         self,
         config: Config,
-        task: Task,
+        task: Task | LibraryTask,
         writer: MetricsWriter,
         say: Callable[[str], None],
         wall_seconds: Callable[[], float],

@@ -13,13 +13,17 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any
 
-from mjx_dm.config import ConfigError
+from mjx_dm.config import ConfigError, library_of
 from mjx_dm.tasks import loading, robots
 from mjx_dm.tasks.checking import check
+from mjx_dm.tasks.libraries import LibraryTask, library_task
 from mjx_dm.tasks.making import make_task
 from mjx_dm.tasks.task import Fields, Task
 
-__all__ = ["Fields", "Task", "check", "get_task", "make_task", "parse_options", "task_names"]
+__all__ = [
+    "Fields", "LibraryTask", "Task", "any_task", "check", "get_task", "make_task", "parse_options",
+    "task_names",
+]  # fmt: skip
 
 
 @cache
@@ -46,6 +50,11 @@ def get_task(name: str | Task, **options: Any) -> Task:
         return name
     if loading.names_a_file(name):
         return loading.load(name, **options)
+    if library := library_of(name):
+        raise ConfigError(
+            f"{name} is simulated by {library} itself: it is trained, scored, filmed and measured "
+            "under its name, and has no Task."
+        )
     make = _tasks().get(name)
     if make is None:
         names = ", ".join(task_names())
@@ -60,6 +69,19 @@ def get_task(name: str | Task, **options: Any) -> Task:
     return make(**options)
 
 
+def any_task(name: str | Task | LibraryTask, **options: Any) -> Task | LibraryTask:
+    """The task of that name, of this program as `get_task` has it, or an environment of Brax
+    (brax:ant) or MuJoCo Playground (playground:CartpoleBalance) with its own options.
+
+    Raises ConfigError where it is unknown, an option is, or it cannot run here.
+    """
+    if isinstance(name, LibraryTask):
+        return name
+    if isinstance(name, str) and library_of(name):
+        return library_task(name, options)
+    return get_task(name, **options)
+
+
 def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     """Options of a task from NAME=VALUE texts; values are Python literals, else strings.
 
@@ -68,7 +90,7 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
+        if not equals or not all(part.isidentifier() for part in name.split(".")):
             raise ConfigError(f"--task-options {text} is not understood; give NAME=VALUE.")
         try:
             options[name] = ast.literal_eval(value)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from mjx_dm.config import Config
-from mjx_dm.envs.batch import BatchEnv, EnvState
+from mjx_dm.envs.episodes import EnvState, Worlds
 from mjx_dm.learner import make_learner
 from mjx_dm.learner.actions import random_action, to_env_action
 from mjx_dm.learner.diagnostics import diagnose
@@ -49,13 +49,13 @@ class TrainState(NamedTuple):
     returns: ReturnScale | None
 
 
-def init(config: Config, env: BatchEnv, key: Array) -> TrainState:
+def init(config: Config, env: Worlds, key: Array) -> TrainState:
     """The start of a run; consumes `key`. Learning waits for `random_steps`."""
     learner_key, env_key, run_key = jax.random.split(key, 3)
     num_envs, spaces = config.physics.num_envs, env.spaces
     return TrainState(
         learner=make_learner(config, spaces).init(learner_key),
-        normalizer=normalisation.init((spaces.obs_size,)),
+        normalizer=normalisation.init((spaces.seen_size,)),
         env=env.reset(env_key, stagger=True),
         replay=ring.init(config.replay.replay_size, num_envs, spaces, config.replay.obs_dtype),
         key=run_key,
@@ -77,7 +77,7 @@ def learn_from(
     return jnp.asarray(iteration + jnp.maximum(missing, 0), jnp.int32)
 
 
-def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
+def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
     """chunk(state) -> (state, metrics): `chunk_iterations` of collect, insert and update.
 
     To be jitted with its argument donated. Metrics are means over the iterations that learned
@@ -93,7 +93,7 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
         key, act_key, random_key, learn_key = jax.random.split(state.key, 4)
         learning = state.iteration >= state.learn_from
         acting = learner.unpack(state.learner)
-        obs = _shown(config, state.normalizer, state.env.obs)
+        obs = _shown(config, state.normalizer, state.env.seen)
         with jax.named_scope("act"):
             action = jnp.where(
                 # A resumed run refills its replay with what it has learned.
@@ -110,7 +110,7 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
             config.replay.bootstrap_time_limits,
         )
         normalizer = normalisation.update(
-            state.normalizer, normalisation.rounded(state.env.obs, config.replay.obs_dtype)
+            state.normalizer, normalisation.rounded(state.env.seen, config.replay.obs_dtype)
         )
         returns = state.returns
         if returns is not None:

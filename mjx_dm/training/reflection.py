@@ -4,15 +4,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 from mjx_dm.config import Config, ConfigError
+from mjx_dm.tasks.libraries import LibraryTask
 from mjx_dm.tasks.symmetry import Exchange, NoSymmetry, Symmetry, symmetry
 from mjx_dm.tasks.task import Task
 from mjx_dm.types import Transition
 
 
-def symmetry_of(config: Config, task: Task) -> Symmetry | None:
+def symmetry_of(config: Config, task: Task | LibraryTask) -> Symmetry | None:
     """The reflection that the settings ask for. Raises ConfigError where `--mirror on` asks for one
-    of a robot that has none."""
-    if config.replay.mirror == "off":
+    of a robot that has none. Nothing is known of left and right in another library's task."""
+    if config.replay.mirror == "off" or isinstance(task, LibraryTask):
         return None
     try:
         return symmetry(task)

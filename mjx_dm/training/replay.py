@@ -17,8 +17,8 @@ from mjx_dm.types import Spaces, Transition
 class Replay(NamedTuple):
     """`written` counts the rows ever added; the ring holds the newest T of them.
 
-    `obs` is float32, or the bits of bfloat16: a CPU would convert a whole ring of bfloat16 for
-    every row that is written.
+    `obs` is all that policy and critics see, in float32, or the bits of bfloat16: a CPU would
+    convert a whole ring of bfloat16 for every row that is written.
     """
 
     obs: Float[Array, "T N obs"] | UInt16[Array, "T N obs"]
@@ -34,7 +34,7 @@ def init(capacity: int, num_envs: int, spaces: Spaces, obs_dtype: str = "float32
     rows = capacity // num_envs
     dtype = jnp.uint16 if obs_dtype == "bfloat16" else jnp.float32
     return Replay(
-        obs=jnp.zeros((rows, num_envs, spaces.obs_size), dtype),
+        obs=jnp.zeros((rows, num_envs, spaces.seen_size), dtype),
         action=jnp.zeros((rows, num_envs, spaces.action_size)),
         reward=jnp.zeros((rows, num_envs)),
         discount=jnp.zeros((rows, num_envs)),

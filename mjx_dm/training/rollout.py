@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from mjx_dm.envs.batch import BatchEnv, EnvState
+from mjx_dm.envs.episodes import EnvState, Worlds
 from mjx_dm.training import replay as ring
 from mjx_dm.training.replay import Replay
 
 
 def collect(
-    env: BatchEnv,
+    env: Worlds,
     state: EnvState,
     replay: Replay,
     action: Array,
@@ -30,7 +30,7 @@ def collect(
     with jax.named_scope("insert"):
         replay = ring.add(
             replay,
-            obs=state.obs,
+            obs=state.seen,
             # What broke the world may be the action; even an invalid row must not hold a NaN, since
             # no weight of 0 cancels it.
             action=jnp.where(after.valid[:, None], action, 0.0),

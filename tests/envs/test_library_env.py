@@ -1,0 +1,84 @@
+"""The worlds of another library's environment: their episodes, ends and quarantine."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toys import END
+
+from mjx_dm.envs import LibraryEnv
+from mjx_dm.tasks import any_task
+
+pytestmark = pytest.mark.usefixtures("rail")
+WORLDS = 8
+LIMIT = 5
+
+
+@pytest.fixture(scope="module")
+def env(rail):
+    return LibraryEnv(any_task("brax:rail"), WORLDS, max_episode_steps=LIMIT)
+
+
+@pytest.fixture(scope="module")
+def episodes(env):
+    """Every state of 12 steps that stay, the first fresh."""
+    step, state = jax.jit(env.step), jax.jit(env.reset)(jax.random.key(0))
+    states = [state]
+    for _ in range(12):
+        states.append(step(states[-1], jnp.zeros((WORLDS, 1))))
+    return states
+
+
+def test_critics_are_shown_what_the_policy_is_not(env, episodes):
+    state = episodes[1]
+    assert state.obs.shape == (WORLDS, 2) and state.privileged.shape == (WORLDS, 3)
+    assert state.seen.shape == (WORLDS, env.spaces.seen_size)
+    np.testing.assert_array_equal(env.spaces.of_policy(state.seen), state.obs)
+    np.testing.assert_array_equal(env.spaces.of_critic(state.seen), state.privileged)
+
+
+def test_a_time_limit_truncates_and_keeps_the_last_observation(episodes):
+    ended = episodes[LIMIT]
+    assert ended.truncated.all() and not ended.terminated.any() and ended.valid.all()
+    np.testing.assert_array_equal(ended.final_obs[:, 0], episodes[LIMIT - 1].obs[:, 0])
+    assert (ended.last_length == LIMIT).all()
+
+
+def test_every_episode_of_every_world_starts_anew(episodes):
+    """Not at its first start again, as the libraries' own wrapper has it."""
+    starts = np.stack([episodes[i].obs[:, 0] for i in (0, LIMIT, 2 * LIMIT)])
+    assert len(np.unique(starts)) == 3 * WORLDS
+    info = episodes[LIMIT].physics.info
+    assert (info["steps"] == 0).all(), "what the environment counts itself starts anew too"
+
+
+def test_what_the_environment_calls_done_is_a_termination(env):
+    state = jax.jit(env.reset)(jax.random.key(1))
+    state = jax.jit(env.step)(state, jnp.full((WORLDS, 1), 20.0))
+    assert state.terminated.all() and not state.truncated.any()
+    assert (state.final_obs[:, 0] > END).all() and (jnp.abs(state.obs[:, 0]) < END).all()
+
+
+def test_a_world_that_breaks_is_reset_and_not_learned_from():
+    env = LibraryEnv(any_task("brax:rail", breaks_at=0.6), WORLDS)
+    state = jax.jit(env.reset)(jax.random.key(0))
+    action = jnp.where(jnp.arange(WORLDS)[:, None] % 2 == 0, 20.0, 0.0)
+    state, infos = jax.jit(env.step_with_info)(state, action)
+    np.testing.assert_array_equal(state.valid, jnp.arange(WORLDS) % 2 == 1)
+    assert (state.truncated == ~state.valid).all() and not state.terminated.any()
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves((state, infos)) if x.dtype == float)
+    assert np.isfinite(state.seen).all() and np.isfinite(state.final_obs).all()
+
+
+def test_an_action_that_is_not_finite_breaks_its_world(env):
+    state = jax.jit(env.reset)(jax.random.key(0))
+    state = jax.jit(env.step)(state, jnp.full((WORLDS, 1), jnp.nan))
+    assert not state.valid.any() and np.isfinite(state.seen).all()
+
+
+def test_a_state_may_be_donated_and_keeps_its_types(env):
+    step = jax.jit(env.step, donate_argnums=0)
+    state = jax.jit(env.reset)(jax.random.key(0))
+    types = jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), state)
+    after = step(state, jnp.zeros((WORLDS, 1)))
+    assert jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), after) == types
