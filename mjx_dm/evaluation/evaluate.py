@@ -74,7 +74,7 @@ class Evaluation:
         """What the episodes were, in words: the Gymnasium environment, or that there is none."""
         if self.simulation:
             return f"{self.task} in its own simulation, {self.simulation}"
-        return self.gym_id or f"{self.task}, {SCORED_BY}"
+        return self.gym_id or f"{self.task}, scored by {SCORED_BY}"
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain values: the scores, what was played and with which versions.

@@ -12,8 +12,8 @@ from mjx_dm.engines.mujoco import Moves
 from mjx_dm.tasks.task import Fields, Task
 
 SCORED_BY = (
-    "scored by the task's own functions under exact physics in MuJoCo's C engine; "
-    "no Gymnasium environment was asked"
+    "the task's own functions under exact physics in MuJoCo's C engine; no Gymnasium environment "
+    "was asked"
 )
 
 Judge = Callable[[Fields, Fields, np.ndarray], tuple[Any, Any, Any]]

@@ -51,7 +51,7 @@ def test_a_run_keeps_its_file_and_is_filmed_and_taken_away_with_it(own, tmp_path
         assert [x.suffix for x in sorted((tmp_path / "out").iterdir())] == [".json", ".mp4", ".png"]
         score = json.loads((tmp_path / "out" / "eval.json").read_text())
         assert (score["env"], score["task"], score["lengths"]) == (None, "Pendulum", [200])
-        said = "scored by the task's own functions under exact physics in MuJoCo's C engine; no Gy"
+        said = "the task's own functions under exact physics in MuJoCo's C engine; no Gymnasium"
         assert said in score["scored_by"] and said in " ".join(capsys.readouterr().out.split())
 
         shutil.rmtree(tmp_path / "taken" / "task")
