@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mjx_dm import settings
+from mjx_dm.files import read_json
 from mjx_dm.settings import ConfigError, replace, setting
 
 __all__ = ["Config", "ConfigError", "load", "replace", "to_json"]
@@ -253,7 +254,7 @@ def to_json(config: Config) -> dict[str, Any]:
 def load(path: Path) -> Config:
     """The settings in the `config.json` of a run. Raises ConfigError if it cannot be read."""
     try:
-        raw = json.loads(path.read_text())
+        raw = read_json(path)
         if not isinstance(raw, dict):
             raise ValueError("it holds no settings")
     except (OSError, ValueError) as error:
