@@ -168,7 +168,7 @@ class CriticSettings:
     """Updates between two target steps."""
     critic: str = setting("categorical", choices=CRITICS)
     """categorical (the distribution of the return) or scalar (its mean)."""
-    num_atoms: int = setting(101, at_least=2)
+    num_atoms: int = setting(101, above=1, at_most=100_000)
     """Atoms of the categorical critic."""
     value_min: float = -20.0
     """Lower end of the categorical critic's support, in scaled reward."""

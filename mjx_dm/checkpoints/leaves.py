@@ -74,7 +74,7 @@ def _read_leaf(raw: dict[str, Any]) -> tuple[Parts, Leaf]:
     path, shape, dtype, impl = (raw[x] for x in ("path", "shape", "dtype", "key_impl"))
     if not isinstance(path, list) or not path or not all(isinstance(x, str) for x in path):
         raise ValueError("its path is not a list of names")
-    if not isinstance(shape, list) or not all(type(x) is int and 0 <= x < 2**48 for x in shape):
+    if not isinstance(shape, list) or not all(type(x) is int and 0 <= x < 2**62 for x in shape):
         raise ValueError("its shape is not a list of sizes")
     if len(shape) > 32 or len(path) > 64:
         raise ValueError("it has too many axes or lies too deep")

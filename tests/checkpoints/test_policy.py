@@ -12,7 +12,7 @@ import pytest
 
 from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints import saving as checkpoint
-from mjx_dm.checkpoints.manifest import CheckpointError
+from mjx_dm.checkpoints.manifest import CheckpointError, seal
 from mjx_dm.checkpoints.policy import (
     Policy,
     act_of_run,
@@ -98,9 +98,12 @@ def test_a_description_needs_none_of_the_settings(kept, tmp_path):
 
 
 def copy(kept, folder, change):
+    """The policy with its description changed, and sealed anew."""
     shutil.copytree(kept, folder, dirs_exist_ok=True)
     raw = json.loads((folder / "policy.json").read_text())
-    (folder / "policy.json").write_text(json.dumps(change(raw)))
+    del raw["seal"]
+    changed = change(raw)
+    (folder / "policy.json").write_text(json.dumps(changed | {"seal": seal(changed)}))
 
 
 def within(name, **changed):
@@ -110,7 +113,7 @@ def within(name, **changed):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda raw: raw | {"format": 99}, "has format 99 and this mjx_dm reads 1"),
+        (lambda raw: raw | {"format": 99}, "has format 99 and this mjx_dm reads 1 and 2"),
         (lambda raw: {}, "is not the description of a policy"),
         (lambda raw: raw | {"sha256": "0"}, "does not have the SHA-256"),
         (lambda raw: raw | {"network": {}}, "does not describe a policy"),
