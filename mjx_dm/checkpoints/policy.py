@@ -295,7 +295,8 @@ def _learned(
             f"The checkpoint in {run_dir / 'checkpoints'} does not hold a policy ({brief(error)})."
         ) from error
     size = (spaces.obs_size,)
-    if jax.tree.map(np.shape, normalizer) != Normalizer((), size, size) or not finite:
+    shapes = {name: np.shape(x) for name, x in normalizer._asdict().items()}
+    if shapes != {"weight": (), "mean": size, "var": size} or not finite:
         raise CheckpointError(
             f"The checkpoint in {run_dir / 'checkpoints'} holds numbers that are not finite, or a "
             f"normaliser of another size than the {size[0]} observations of its config.json."

@@ -115,7 +115,7 @@ class _Run:
             chosen = configs.to_json(configs.replace(c, resume=False))
             of_task = {"spaces": env.spaces._asdict(), "task_version": env.task.version}
             write_json(self.directory / "config.json", chosen | of_task)
-            resumed_at = _env_steps(c, state) if c.run.resume else False
+            resumed_at = self.last_saved if c.run.resume else False
             with (
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
                 stop_on_signal(say) as stop,
@@ -130,7 +130,8 @@ class _Run:
 
     def _loop(self, chunk: Any, state: TrainState, stop: threading.Event) -> None:
         c = self.config
-        env_steps = _env_steps(c, state)
+        # Exact however long it goes on; the device counts within an int32.
+        env_steps = max(self.last_saved, 0)
         next_eval = env_steps + c.run.eval_every if c.run.eval_every else math.inf
         saved_at = self.train_seconds
         while env_steps < c.run.env_steps and not stop.is_set() and not self._out_of_time():
@@ -140,9 +141,10 @@ class _Run:
             seconds = time.monotonic() - start
             self.train_seconds += seconds
             self.clock.spent("training", seconds)
-            env_steps = _env_steps(c, state)
-            rate = c.run.chunk_iterations * c.physics.num_envs / seconds
-            updates = int(state.learner.updates)
+            launched = c.run.chunk_iterations * c.physics.num_envs
+            env_steps += launched
+            rate = launched / seconds
+            updates = int(state.learner.updates) % 2**32
             self.writer.write(
                 env_steps,
                 values
@@ -308,11 +310,6 @@ def _wall_seconds(metrics: dict[str, list], step: int) -> float:
     seconds = metrics.get("wall_seconds", [math.nan] * len(metrics["step"]))
     known = zip(metrics["step"], seconds, strict=True)
     return max((s for at, s in known if at <= step and not math.isnan(s)), default=0.0)
-
-
-def _env_steps(config: Config, state: TrainState) -> int:
-    """Exact beyond 2^31: the device counts iterations, the host multiplies."""
-    return int(state.iteration) * config.physics.num_envs
 
 
 @jax.jit

@@ -33,7 +33,8 @@ OF_EVERY_STEP = (*METRICS, "quarantined", "engine_failed")
 
 
 class TrainState(NamedTuple):
-    """A whole run. `iteration` counts steps of all worlds: environment steps / num_envs.
+    """A whole run. `iteration` counts steps of all worlds, and learning begins at `learn_from`;
+    both start over together, so that no run is too long for an int32. The host counts env steps.
 
     `returns` is None where rewards are not normalised.
     """
@@ -73,7 +74,15 @@ def learn_from(
     filled again before learning goes on: a policy forgets much while it holds little.
     """
     missing = -(-config.replay.random_steps // config.physics.num_envs) - written
-    return jnp.asarray(iteration + jnp.maximum(missing, 0), jnp.int32)
+    return jnp.asarray(iteration + jnp.clip(missing, 0, 2**30), jnp.int32)
+
+
+def next_iteration(
+    iteration: Int[Array, ""], learn_from: Int[Array, ""]
+) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """Both one iteration later, and 2^29 less where the first would come to 2^30."""
+    less = jnp.where(iteration + 1 < 2**30, 0, 2**29)
+    return iteration + 1 - less, jnp.maximum(learn_from - less, 0)
 
 
 def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
@@ -96,7 +105,8 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
         with jax.named_scope("act"):
             action = jnp.where(
                 # A resumed run refills its replay with what it has learned.
-                learning | (acting.updates > 0),
+                # Updates may have been counted beyond 2^31, which an int32 shows below 0.
+                learning | (acting.updates != 0),
                 learner.act(acting, obs, act_key),
                 random_action(config, spaces, random_key, config.physics.num_envs),
             )
@@ -121,14 +131,15 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
             lambda carry: (carry, dict.fromkeys(METRICS, jnp.full((), jnp.nan, jnp.float32))),
             state.learner,
         )
+        iteration, learn_from = next_iteration(state.iteration, state.learn_from)
         return TrainState(
             learner=carry,
             normalizer=normalizer,
             env=env_state,
             replay=replay,
             key=key,
-            iteration=state.iteration + 1,
-            learn_from=state.learn_from,
+            iteration=iteration,
+            learn_from=learn_from,
             returns=returns,
         ), jnp.stack(
             [
