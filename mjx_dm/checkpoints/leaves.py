@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mjx_dm.checkpoints.manifest import CheckpointError
+from mjx_dm.checkpoints.manifest import CheckpointError, brief
 
 Parts = tuple[str, ...]
 # Numbers of key data of each generator, and what its keys are called as a dtype.
@@ -51,8 +51,8 @@ def read_leaves(where: object, listed: list[Any]) -> dict[Parts, Leaf]:
             path, leaf = _read_leaf(raw)
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
-                f"The manifest of checkpoint {where} does not describe leaf {number} ({error}): "
-                "copy the checkpoint again."
+                f"The manifest of checkpoint {where} does not describe leaf {number} "
+                f"({brief(error)}): copy the checkpoint again."
             ) from error
         found[path] = leaf
         nodes |= {path[:depth] for depth in range(1, len(path))}
@@ -70,7 +70,7 @@ def read_leaves(where: object, listed: list[Any]) -> dict[Parts, Leaf]:
     return found
 
 
-def _read_leaf(raw: dict[str, Any]) -> tuple[Parts, Leaf]:
+def _read_leaf(raw: Any) -> tuple[Parts, Leaf]:
     path, shape, dtype, impl = (raw[x] for x in ("path", "shape", "dtype", "key_impl"))
     if not isinstance(path, list) or not path or not all(isinstance(x, str) for x in path):
         raise ValueError("its path is not a list of names")
