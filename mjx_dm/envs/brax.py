@@ -6,7 +6,7 @@ imported: a task's name in lower case with underscores, and "_mjx".
 
 import functools
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from brax.envs.base import Env, State
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
+from mjx_dm.config import ConfigError
 from mjx_dm.engines import check, choose_engine, make_engine
 from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.tasks import get_task, task_names
@@ -41,7 +42,8 @@ class BraxEnv(Env):
     """One world of a task, to be mapped over many by Brax's `VmapWrapper` or `jax.vmap`.
 
     task: a name or a Task; other keyword arguments are its options. engine: mujoco, mjx, warp or
-    auto. physics: exact (v4 is the same), fast or auto. Under any nesting of vmap the engine steps
+    auto; backend="mjx", as Brax's own environments have it, is engine="mjx". physics: exact (v4 is
+    the same), fast or auto. Under any nesting of vmap the engine steps
     all worlds in one batch, so that `mujoco` works here too and Warp's contact buffers are sized
     for the worlds there are.
 
@@ -58,8 +60,18 @@ class BraxEnv(Env):
         task: str | Task = "Humanoid-v4",
         engine: str = "auto",
         physics: str = "v4",
+        backend: str | None = None,
         **options: Any,
     ):
+        if backend not in (None, "mjx"):
+            raise ConfigError(
+                f"backend {backend!r} is a physics of Brax's own, and {task} is simulated by "
+                f"MuJoCo: take backend='mjx', or engine='mujoco' or 'warp'."
+            )
+        if backend == "mjx":
+            if engine not in ("auto", "mjx"):
+                raise ConfigError(f"backend 'mjx' and engine {engine!r} differ: give one of them.")
+            engine = "mjx"
         check(engine, physics)
         self.task = get_task(task, **options)
         self._engine_name, _ = choose_engine(engine)
@@ -114,6 +126,16 @@ class BraxEnv(Env):
     def backend(self) -> str:
         """Whatever the engine, the nearest of the names that Brax knows."""
         return "mjx"
+
+    @property
+    def sys(self) -> NoReturn:
+        """Refused: what Brax's randomization_fn changes and its renderer draws. The engines hold a
+        compiled model, the same for all worlds, which is not a pytree that could be mapped."""
+        # As Python says that there is none, so that hasattr is False.
+        raise AttributeError(
+            f"{self.task.name} has no brax System for a randomization_fn or a renderer: its "
+            "engines simulate one compiled MuJoCo model, which is env.task.model."
+        )
 
     @property
     def dt(self) -> float:
