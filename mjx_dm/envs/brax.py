@@ -73,6 +73,8 @@ class BraxEnv(Env):
                 raise ConfigError(f"backend 'mjx' and engine {engine!r} differ: give one of them.")
             engine = "mjx"
         check(engine, physics)
+        self._arguments = (task, engine, physics)
+        self._options = options
         self.task = get_task(task, **options)
         self._engine_name, _ = choose_engine(engine)
         self._physics = physics
@@ -113,6 +115,10 @@ class BraxEnv(Env):
             # Wrappers keep entries of their own in here.
             metrics={**state.metrics, **metrics, "broken": (~valid).astype(jnp.float32)},
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as what it was made from: it holds no state of its own."""
+        return functools.partial(type(self), **self._options), self._arguments
 
     @property
     def observation_size(self) -> int:

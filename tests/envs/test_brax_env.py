@@ -1,5 +1,8 @@
 """The Brax environment against the project's own batch, and under Brax's wrappers."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,6 +59,14 @@ def test_braxs_backend_is_the_engine_of_that_name_or_refused():
         brax_envs.get_environment("reacher_v5_mjx", backend="spring")
     with pytest.raises(ConfigError, match="backend 'mjx' and engine 'mujoco' differ"):
         brax_envs.get_environment("reacher_v5_mjx", backend="mjx", engine="mujoco")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_an_environment_can_be_copied(copied):
+    env = BraxEnv("InvertedDoublePendulum-v5", "mujoco", "fast", healthy_reward=3.0)
+    again = copied(env)
+    assert again is not env and again.task.options["healthy_reward"] == 3.0
+    assert (again._engine_name, again._physics) == ("mujoco", "fast")
 
 
 def test_a_randomization_fn_is_refused_in_a_sentence(env):
