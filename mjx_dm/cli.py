@@ -3,6 +3,7 @@
 `train_main` is train.py, `eval_main` eval_render.py. Both return their exit status.
 """
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from mjx_dm.validation import new_directory, validate
 
 
 def train_main(arguments: list[str] | None = None) -> int:
-    """Trains; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Trains; returns the exit status: 0 done, 1 failed or not all saved, 2 bad input, 128 + n
+    stopped by signal n and saved (130 Ctrl-C, 143 kill), or stopped by a second one at once."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--list-tasks" in arguments:
         return _list_tasks()
@@ -40,16 +42,28 @@ def train_main(arguments: list[str] | None = None) -> int:
     try:
         from mjx_dm.runs import loop as run
 
-        run.train(config)
+        stopped_by = run.run(config).stopped_by
     except (FloatingPointError, OSError, SaveError) as error:
         return _complain("train.py", error, 1)
     except (ConfigError, CheckpointError) as error:
         return _complain("train.py", error, 2)
-    except (KeyboardInterrupt, RuntimeError) as error:
-        if not is_interrupt(error):
-            raise
-        return _complain("train.py", _about_interruption(config.directory), 130)
-    return 0
+    except (KeyboardInterrupt, RuntimeError, MemoryError) as error:
+        if is_interrupt(error):
+            return _complain("train.py", _about_interruption(config.directory), 130)
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+            return _complain("train.py", _about_memory(config, error), 1)
+        raise
+    return 0 if stopped_by is None else 128 + stopped_by
+
+
+def leave(status: int) -> None:
+    """Ends the program, at once where it was interrupted: threads may be busy for seconds."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    if status > 128:
+        os._exit(status)
+    sys.exit(status)
 
 
 def _list_tasks() -> int:
@@ -113,13 +127,27 @@ def _parse(arguments: list[str], default: Config) -> Config:
     return tyro.cli(flat, args=arguments, default=default, prog="train.py")
 
 
+def _about_memory(config: Config, error: BaseException) -> str:
+    return (
+        f"there is not enough memory ({' '.join(str(error).split())[:200]}); "
+        f"{_newest(config.directory)}. Less than --num-envs {config.physics.num_envs} and "
+        f"--replay-size {config.replay.replay_size} takes less, in a new run."
+    )
+
+
 def _about_interruption(directory: Path) -> str:
+    if not complete(directory / "checkpoints"):
+        return "interrupted before there was anything to save."
+    return f"interrupted; {_newest(directory)}: go on with --resume."
+
+
+def _newest(directory: Path) -> str:
     newest = max(complete(directory / "checkpoints"), default=None)
     if newest is None:
-        return "interrupted before there was anything to save."
+        return f"there is no checkpoint in {directory / 'checkpoints'}"
     return (
-        f"interrupted; the newest checkpoint in {directory / 'checkpoints'} is that of {newest:,} "
-        "environment steps: go on with --resume."
+        f"the newest checkpoint in {directory / 'checkpoints'} is that of {newest:,} "
+        "environment steps"
     )
 
 
@@ -287,5 +315,6 @@ def _print_table(report: dict[str, Any]) -> None:
 
 
 def _complain(command: str, what: Exception | str, status: int) -> int:
-    print(f"{command}: {what}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        print(f"{command}: {what}", file=sys.stderr)
     return status

@@ -35,7 +35,8 @@ ACTIVATIONS = ("relu", "silu")
 # What does not change the state's shapes or what the weights mean.
 MAY_CHANGE_ON_RESUME = {
     "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes", "keep_checkpoints",
-    "save_replay", "eval_every", "eval_episodes", "matmul_precision", "max_episode_steps",
+    "save_replay", "replay_minutes", "eval_every", "eval_episodes", "matmul_precision",
+    "max_episode_steps",
 }  # fmt: skip
 
 
@@ -220,6 +221,9 @@ class RunSettings:
     """Keep the replay when the run ends or is stopped (four bytes for every number of
     a transition), so that --resume goes on as if nothing had happened; without it the policy
     forgets at first."""
+    replay_minutes: float | None = setting(30.0, above=0)
+    """Minutes between copies of the replay while training goes on, of which a kill leaves the
+    newest; none saves it at the end alone. Takes its size once more in memory and on the disk."""
     eval_every: int = setting(0, at_least=0, may_exceed_int32=True)
     """Environment steps between evaluations in the task; 0 evaluates at the end only."""
     eval_episodes: int = setting(10, above=0)

@@ -5,6 +5,9 @@ import os
 from pathlib import Path
 from typing import Any
 
+# Of a run directory that is in use; see mjx_dm/runs/lock.py.
+LOCK = "lock.json"
+
 
 def write_json(path: Path, value: Any) -> None:
     """Replaces `path` at once, so that whoever reads it finds a whole file.

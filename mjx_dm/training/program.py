@@ -1,7 +1,8 @@
 """The run as one pytree, and the one function that advances it."""
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -29,7 +30,8 @@ REALISED_STEPS = 500
 # Folded into the run's key; a small number would give a key that the next iteration splits off.
 DIAGNOSIS = 2**31
 # The metrics of a step, in one row: that costs one kernel, a dict of scalars one for each.
-OF_EVERY_STEP = (*METRICS, "quarantined", "engine_failed")
+_COUNTS = ("learned", "quarantined", "engine_failed")
+OF_EVERY_STEP = (*METRICS, *_COUNTS)
 
 
 class TrainState(NamedTuple):
@@ -79,10 +81,10 @@ def learn_from(
 def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
     """chunk(state) -> (state, metrics): `chunk_iterations` of collect, insert and update.
 
-    To be jitted with its argument donated. Metrics are means over the iterations that learned
-    (NaN if none did), the newest episode of every world, and what `diagnose` tells of the launch.
-    `quarantined` counts the steps of worlds that were reset, `engine_failed` those of them of which
-    the engine said so itself.
+    To be jitted with its argument donated. Metrics are means over the iterations that learned,
+    the newest episode of every world, and what `diagnose` tells of the launch; `known` leaves out
+    what there is nothing to tell of, which is 0 here. `quarantined` counts the steps of worlds that
+    were reset, `engine_failed` those of them of which the engine said so itself.
     """
     spaces, mirror = env.spaces, symmetry_of(config, env.task)
     learner = make_learner(config, spaces)
@@ -118,7 +120,7 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
         carry, metrics = jax.lax.cond(
             learning,
             lambda carry: _learn(config, learner, carry, see, mirror, replay, learn_key),
-            lambda carry: (carry, dict.fromkeys(METRICS, jnp.full((), jnp.nan, jnp.float32))),
+            lambda carry: (carry, dict.fromkeys(METRICS, jnp.zeros((), jnp.float32))),
             state.learner,
         )
         return TrainState(
@@ -133,6 +135,7 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
         ), jnp.stack(
             [
                 *(metrics[name] for name in METRICS),
+                learning.astype(jnp.float32),
                 jnp.sum(~env_state.valid).astype(jnp.float32),
                 jnp.sum(env_state.failed).astype(jnp.float32),
             ]
@@ -146,19 +149,33 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
             length=config.run.chunk_iterations,
         )
         state = state._replace(learner=learner.unpack(state.learner))
-        found = dict(zip(OF_EVERY_STEP, rows.T, strict=True))
-        metrics = found | _diagnose(config, spaces, before, state)
-        sums = {name: jnp.sum(metrics.pop(name)) for name in ("quarantined", "engine_failed")}
-        env_state = state.env
-        return state, jax.tree.map(jnp.nanmean, metrics) | {
+        sums = dict(zip(OF_EVERY_STEP, jnp.sum(rows, 0), strict=True))
+        learned, length = jnp.maximum(sums["learned"], 1.0), state.env.last_length
+        worlds = jnp.sum(length > 0).astype(jnp.float32)
+        return state, {
             **sums,
-            "episode_return": jnp.nanmean(env_state.last_return),
-            "episode_length": jnp.nanmean(
-                jnp.where(env_state.last_length > 0, env_state.last_length, jnp.nan)
-            ),
+            **{name: sums[name] / learned for name in METRICS},
+            **_diagnose(config, spaces, before, state),
+            # Both are 0 in a world that has not finished an episode.
+            "episode_return": jnp.sum(state.env.last_return) / jnp.maximum(worlds, 1.0),
+            "episode_length": jnp.sum(length).astype(jnp.float32) / jnp.maximum(worlds, 1.0),
+            "finished_worlds": worlds,
         }
 
     return chunk
+
+
+def known(metrics: Mapping[str, float]) -> dict[str, float]:
+    """What a chunk tells, with NaN for what it has nothing to tell of.
+
+    On the device those are 0, so that programs run under JAX_DEBUG_NANS.
+    """
+    found = dict(metrics)
+    if not found.pop("learned"):
+        found |= dict.fromkeys(METRICS, math.nan)
+    if not found.pop("finished_worlds"):
+        found |= dict.fromkeys(("episode_return", "episode_length"), math.nan)
+    return found
 
 
 def _learn(
