@@ -16,6 +16,7 @@ from mjx_dm.config import Config, ConfigError
 from mjx_dm.engines import choose_engine
 from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.files import write_json
+from mjx_dm.learner import make_learner
 from mjx_dm.runs import health, memory
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.keeping import Keeper
@@ -30,7 +31,7 @@ from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
 from mjx_dm.training.reflection import symmetry_of
 from mjx_dm.training.worlds import make_worlds, task_of
-from mjx_dm.validation import new_directory, validate
+from mjx_dm.validation import new_directory, of_learner, validate
 
 # Warp compiles its kernels when they are first launched, which takes a minute on a new machine.
 COMPILE_AT_FIRST_LAUNCH = ("warp",)
@@ -76,7 +77,7 @@ def run(config: Config) -> Outcome:
 
 def _check_directory(config: Config) -> None:
     if not config.run.resume:
-        new_directory(config)
+        new_directory(of_learner(config))
     elif not config.directory.is_dir():
         raise ConfigError(f"There is no run directory {config.directory} to resume.")
 
@@ -95,6 +96,7 @@ class _Run:
     def go(self, reason: str) -> Outcome:
         """`reason` says why the engine is that one."""
         c, env = self.config, make_worlds(self.config, task=self.task)
+        self.of_learner = make_learner(c, env.spaces).names
         self.say(
             f"{env.task.name}. Engine {c.physics.engine} ({reason}), physics "
             f"{c.physics.physics}, {c.physics.num_envs} worlds, episodes of at most "
@@ -153,7 +155,8 @@ class _Run:
         while env_steps < c.run.env_steps and not self._is_over(stop):
             start = time.monotonic()
             state, metrics = chunk(state)
-            values = training.known({k: float(v) for k, v in jax.device_get(metrics).items()})
+            numbers = {k: float(v) for k, v in jax.device_get(metrics).items()}
+            values = training.known(numbers, self.of_learner)
             seconds = time.monotonic() - start
             self.train_seconds += seconds
             self.clock.spent("training", seconds)

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -11,9 +11,10 @@ from jaxtyping import Array, Float, Int
 
 from mjx_dm.config import Config
 from mjx_dm.envs.batch import BatchEnv, EnvState
+from mjx_dm.learner import make_learner
 from mjx_dm.learner.actions import random_action, to_env_action
-from mjx_dm.learner.density_matching import METRICS, Learner, Metrics, make_learner
 from mjx_dm.learner.diagnostics import diagnose
+from mjx_dm.learner.protocol import Learner, Metrics
 from mjx_dm.learner.state import Carry, LearnerState
 from mjx_dm.tasks.symmetry import Symmetry
 from mjx_dm.training import normalisation, return_scale
@@ -29,9 +30,8 @@ from mjx_dm.types import Spaces, Transition
 REALISED_STEPS = 500
 # Folded into the run's key; a small number would give a key that the next iteration splits off.
 DIAGNOSIS = 2**31
-# The metrics of a step, in one row: that costs one kernel, a dict of scalars one for each.
-_COUNTS = ("learned", "quarantined", "engine_failed")
-OF_EVERY_STEP = (*METRICS, *_COUNTS)
+# Metrics of every step, behind the learner's.
+OF_WORLDS = ("quarantined", "engine_failed")
 
 
 class TrainState(NamedTuple):
@@ -120,7 +120,7 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
         carry, metrics = jax.lax.cond(
             learning,
             lambda carry: _learn(config, learner, carry, see, mirror, replay, learn_key),
-            lambda carry: (carry, dict.fromkeys(METRICS, jnp.zeros((), jnp.float32))),
+            lambda carry: (carry, dict.fromkeys(learner.names, jnp.zeros((), jnp.float32))),
             state.learner,
         )
         return TrainState(
@@ -133,8 +133,9 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
             learn_from=state.learn_from,
             returns=returns,
         ), jnp.stack(
+            # One row costs one kernel, a dict of scalars one for each.
             [
-                *(metrics[name] for name in METRICS),
+                *(metrics[name] for name in learner.names),
                 learning.astype(jnp.float32),
                 jnp.sum(~env_state.valid).astype(jnp.float32),
                 jnp.sum(env_state.failed).astype(jnp.float32),
@@ -149,12 +150,12 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
             length=config.run.chunk_iterations,
         )
         state = state._replace(learner=learner.unpack(state.learner))
-        sums = dict(zip(OF_EVERY_STEP, jnp.sum(rows, 0), strict=True))
+        sums = dict(zip((*learner.names, "learned", *OF_WORLDS), jnp.sum(rows, 0), strict=True))
         learned, length = jnp.maximum(sums["learned"], 1.0), state.env.last_length
         worlds = jnp.sum(length > 0).astype(jnp.float32)
         return state, {
             **sums,
-            **{name: sums[name] / learned for name in METRICS},
+            **{name: sums[name] / learned for name in learner.names},
             **_diagnose(config, spaces, before, state),
             # Both are 0 in a world that has not finished an episode.
             "episode_return": jnp.sum(state.env.last_return) / jnp.maximum(worlds, 1.0),
@@ -165,14 +166,15 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
     return chunk
 
 
-def known(metrics: Mapping[str, float]) -> dict[str, float]:
-    """What a chunk tells, with NaN for what it has nothing to tell of.
+def known(metrics: Mapping[str, float], of_learner: Iterable[str]) -> dict[str, float]:
+    """What a chunk tells, with NaN for what it has nothing to tell of; `of_learner` are the metrics
+    of the learner, which it has none of until it learns.
 
     On the device those are 0, so that programs run under JAX_DEBUG_NANS.
     """
     found = dict(metrics)
     if not found.pop("learned"):
-        found |= dict.fromkeys(METRICS, math.nan)
+        found |= dict.fromkeys(of_learner, math.nan)
     if not found.pop("finished_worlds"):
         found |= dict.fromkeys(("episode_return", "episode_length"), math.nan)
     return found

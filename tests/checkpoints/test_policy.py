@@ -12,16 +12,16 @@ import pytest
 
 from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints import saving as checkpoint
+from mjx_dm.checkpoints.acting import act_of_run
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.checkpoints.policy import (
     Policy,
-    act_of_run,
     export_policy,
     keep_policy,
     load_policy,
 )
 from mjx_dm.config import Config, replace, to_json
-from mjx_dm.learner.density_matching import make_learner
+from mjx_dm.learner import make_learner
 from mjx_dm.tasks import get_task
 from mjx_dm.training import normalisation
 from mjx_dm.types import Spaces
