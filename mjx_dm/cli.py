@@ -109,6 +109,11 @@ def parse(arguments: list[str]) -> Config:
 
 def _resumed(arguments: list[str], directory: Path) -> Config:
     """The settings saved in `directory`, but for what the command line may change in a run."""
+    if (directory / "policy.json").exists() and not (directory / "config.json").exists():
+        raise ConfigError(
+            f"{directory} holds a policy and no run: --resume goes on with the --run-dir that it "
+            f"came from, and --init-from {directory} begins a new run with it."
+        )
     saved = configs.load(directory / "config.json")
     saved = configs.replace(saved, run_dir=str(directory), resume=True)
     config = validate(_parse(arguments, saved))
@@ -234,22 +239,16 @@ def _eval(options: EvalOptions) -> int:
 
     # One policy call per step is too little work for a GPU, which a training run may be using.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    try:
-        from mjx_dm.evaluation import evaluate
-        from mjx_dm.evaluation import films as render
-    except Exception:  # whatever MuJoCo raises where MUJOCO_GL names what is not there
-        if chosen := os.environ.get("MUJOCO_GL"):
-            return _complain(
-                "eval_render.py", f"MuJoCo cannot be imported with MUJOCO_GL={chosen}: unset it.", 2
-            )
-        raise
+    from mjx_dm import device
     from mjx_dm.checkpoints.policy import load_policy
-    from mjx_dm.checkpoints.saving import CheckpointError
+    from mjx_dm.evaluation import evaluate
+    from mjx_dm.evaluation import films as render
 
     try:
+        device.check()
         policy = load_policy(options.run_dir, options.action_rule)
         task = policy.own_task()
-    except CheckpointError as error:
+    except (CheckpointError, ConfigError) as error:
         return _complain("eval_render.py", str(error), 2)
     trace = render.Trace()
     try:
@@ -265,14 +264,16 @@ def _eval(options: EvalOptions) -> int:
         "env_steps": int(policy.env_steps),
         "action_rule": policy.action_rule,
     }
-    _print_table(report)
+    # Whoever reads it may have closed the pipe; Rich ends the program there.
+    with contextlib.suppress(OSError, SystemExit):
+        _print_table(report)
     path = options.score_dir / "eval.json"
     try:
         write_json(path, report)
     except OSError as error:
         return _complain("eval_render.py", f"{path} cannot be written: {error.strerror}.", 1)
     # Not through rich: a long path must stay on one line.
-    print(f"Scores: {path}")
+    _say(f"Scores: {path}")
     if options.video:
         median = evaluation.median_episode
         name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
@@ -287,12 +288,13 @@ def _film(task: Any, qpos: list[Any], path: Path) -> None:
     try:
         render.write_video(qpos, path, task=task)
         mp4.frame_strip(path, path.with_suffix(".png"))
-    except OSError as error:
-        _complain("eval_render.py", f"The scores stand, but no video could be written: {error}.", 0)
+    except (OSError, RuntimeError, ConfigError) as error:
+        said = str(error).rstrip(".")
+        _complain("eval_render.py", f"The scores stand, but no video could be written: {said}.", 0)
         return
-    print(f"Video of the median episode: {path}")
+    _say(f"Video of the median episode: {path}")
     if render.find_gl() is None:
-        print(f"It was drawn without OpenGL. {render.gl_advice()}")
+        _say(f"It was drawn without OpenGL. {render.gl_advice()}")
 
 
 def _print_table(report: dict[str, Any]) -> None:
@@ -313,6 +315,11 @@ def _print_table(report: dict[str, Any]) -> None:
         f"return {report['mean']:.1f} ± {report['std']:.1f} (median {report['median']:.1f}) over "
         f"{report['episodes']} episodes, action rule: {report['action_rule']}"
     )
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        print(text, flush=True)
 
 
 def _complain(command: str, what: Exception | str, status: int) -> int:

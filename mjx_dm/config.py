@@ -219,6 +219,10 @@ class RunSettings:
     resume: bool = False
     """Go on from the newest intact checkpoint in run_dir, with the settings saved there; a setting
     that is changed then is saved in their place."""
+    init_from: str = ""
+    """Begin with the policy of a run, a folder best or a policy.json: its actor and the statistics
+    of its observations. It draws the random_steps; the critics begin anew, and learn alone for
+    their first 5,000 updates."""
     seed: int = setting(0, power_of_2=32, may_exceed_int32=True)
     """Of everything that is drawn."""
     env_steps: int = setting(10_000_000, above=0, may_exceed_int32=True)

@@ -62,7 +62,7 @@ VARIED = (
 
 # Settings of a run that is saved and scored in its task.
 _OF_A_RUN = (
-    "run_dir", "resume", "checkpoint_minutes", "keep_checkpoints", "save_replay",
+    "run_dir", "resume", "init_from", "checkpoint_minutes", "keep_checkpoints", "save_replay",
     "replay_minutes", "eval_every", "eval_episodes",
 )  # fmt: skip
 

@@ -17,7 +17,7 @@ from mjx_dm.engines import choose_engine
 from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.files import write_json
 from mjx_dm.learner import make_learner
-from mjx_dm.runs import health, memory
+from mjx_dm.runs import health, initial, memory
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.keeping import Keeper
 from mjx_dm.runs.lock import Owner, owned
@@ -130,6 +130,7 @@ class _Run:
         shapes = jax.eval_shape(init, jax.random.key(c.run.seed))
         # Before the compilation, so that a run that cannot go on says so at once.
         saved = self._read(shapes) if c.run.resume else None
+        policy = None if c.run.resume else initial.read(c, env.spaces)
         start = time.monotonic()
         program = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(shapes)
         chunk = program.compile(device.compiler_options())
@@ -141,6 +142,9 @@ class _Run:
             # On a state of its own, which goes again: the run's has not begun.
             jax.block_until_ready(chunk(start_of()))
         state = start_of() if saved is None else self.keeper.go_on(env, shapes, saved)
+        if policy is not None:
+            state = initial.begin(state, policy)
+            self.say(f"Began with the policy of {c.run.init_from}; its critics begin anew.")
         jax.block_until_ready(state)
         seconds = time.monotonic() - start
         self.clock.spent("compilation and start", seconds)
@@ -148,16 +152,18 @@ class _Run:
         return chunk, state
 
     def _loop(self, chunk: Any, state: TrainState, stop: Stop) -> None:
-        c = self.config
+        c, held = self.config, initial.Held(self.config)
         env_steps = _env_steps(c, state)
         next_eval = env_steps + c.run.eval_every if c.run.eval_every else math.inf
         self.keeper.start(self.train_seconds)
         while env_steps < c.run.env_steps and not self._is_over(stop):
+            held.before(state.learner)
             start = time.monotonic()
             state, metrics = chunk(state)
             numbers = {k: float(v) for k, v in jax.device_get(metrics).items()}
             values = training.known(numbers, self.of_learner)
             seconds = time.monotonic() - start
+            state = state._replace(learner=held.after(state.learner))
             self.train_seconds += seconds
             self.clock.spent("training", seconds)
             env_steps = _env_steps(c, state)

@@ -97,8 +97,9 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
         obs = _shown(config, state.normalizer, state.env.obs)
         with jax.named_scope("act"):
             action = jnp.where(
-                # A resumed run refills its replay with what it has learned.
-                learning | (acting.updates > 0),
+                # A resumed run refills its replay with what it has learned, and one that began with
+                # a policy fills it with what that does.
+                learning | (acting.updates > 0) | bool(config.run.init_from),
                 learner.act(acting, obs, act_key),
                 random_action(config, spaces, random_key, config.physics.num_envs),
             )
