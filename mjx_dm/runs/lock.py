@@ -62,8 +62,8 @@ class Owner:
             ) from error
         if owner.get("token") != self._token:
             raise Lost(
-                f"The run directory {self.path.parent} is {_in_words(owner)} now, which took over "
-                "while this one did not answer: this one ends."
+                f"The run directory {self.path.parent} was taken over while this process did not "
+                f"answer, and is {_in_words(owner)}: this one ends."
             )
 
     def release(self) -> None:

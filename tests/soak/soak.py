@@ -46,7 +46,7 @@ SETTINGS = (
     *("--eval-every", "4096"),
 )
 STEPS_OF_A_LAUNCH = 4 * 8
-START_SECONDS = 240
+START_SECONDS = 900
 SIGNALS = {"int": signal.SIGINT, "term": signal.SIGTERM, "hup": signal.SIGHUP}
 SIGNALS["usr1"] = signal.SIGUSR1
 
@@ -220,8 +220,10 @@ class Soak:
 
     def wait(self, process: subprocess.Popen) -> None:
         """Until the run has trained, and a little more."""
-        until = time.monotonic() + START_SECONDS
-        while self.lines() == self.lines_before:
+        until, last = time.monotonic() + START_SECONDS, self.lines_before
+        # A run that is resumed writes the file anew before it adds to it.
+        while self.lines() == last or self.lines()[1] <= last[1]:
+            last = self.lines()
             if process.poll() is not None or time.monotonic() > until:
                 raise Broken(f"the run does not train: {self.rest(process)}")
             time.sleep(0.1)
@@ -234,7 +236,8 @@ class Soak:
             if self.rng.random() < 0.02:
                 process.send_signal(signal.SIGTERM)
                 break
-        self.end(process, 1, 2, 128 + signal.SIGTERM)
+        # A signal while it compiles acts as usual: there is nothing to save.
+        self.end(process, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM)
 
     def end(self, process: subprocess.Popen, *allowed: int) -> None:
         try:
