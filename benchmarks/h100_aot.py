@@ -31,7 +31,7 @@ from jax.experimental import topologies
 from mjx_dm.config import Config, replace
 from mjx_dm.device import compiler_options
 from mjx_dm.files import write_json
-from mjx_dm.learner.density_matching import make_learner
+from mjx_dm.learner import make_learner
 from mjx_dm.presets import PRESETS
 from mjx_dm.tasks.physics import PHYSICS, name_of
 from mjx_dm.training import program as training

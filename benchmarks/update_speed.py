@@ -25,7 +25,7 @@ import tyro
 from mjx_dm.bench.cases import full_ring
 from mjx_dm.device import compiler_options
 from mjx_dm.files import write_json
-from mjx_dm.learner.density_matching import make_learner
+from mjx_dm.learner import make_learner
 from mjx_dm.presets import PRESETS
 from mjx_dm.training import replay
 from mjx_dm.training.worlds import task_of

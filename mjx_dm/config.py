@@ -18,6 +18,7 @@ OF_TASK = ("spaces", "task_version")
 
 ENGINES = ("auto", "mujoco", "mjx", "warp")
 PHYSICS = ("auto", "exact", "v4", "fast")
+LEARNERS = ("density_matching", "sac")
 PROPOSALS = ("prior", "policy")
 ACTION_RULES = {
     "sample": "a sample",
@@ -26,6 +27,13 @@ ACTION_RULES = {
     "best_component": "component mean with the highest Q",
     "best_of": "best of 16 samples by Q",
 }
+# The rules for a tanh Gaussian, in its words.
+RULES_OF_TANH_GAUSSIAN = {
+    "sample": "a sample",
+    "mean": "tanh of the mean",
+    "best_of": "best of 16 samples by Q",
+}
+DISTRIBUTIONS = ("mixture", "tanh_gaussian")
 PRECISIONS = ("default", "tensorfloat32", "highest")
 CRITICS = ("categorical", "scalar")
 MIRROR = ("auto", "on", "off")
@@ -36,7 +44,8 @@ ACTIVATIONS = ("relu", "silu")
 # What does not change the state's shapes or what the weights mean.
 MAY_CHANGE_ON_RESUME = {
     "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes", "keep_checkpoints",
-    "save_replay", "eval_every", "eval_episodes", "matmul_precision", "max_episode_steps",
+    "save_replay", "replay_minutes", "eval_every", "eval_episodes", "matmul_precision",
+    "max_episode_steps",
 }  # fmt: skip
 
 
@@ -118,8 +127,11 @@ class NetworkSettings:
 
 @dataclasses.dataclass(frozen=True)
 class PolicySettings:
-    """The mixture, and what it is fitted to."""
+    """Who learns, the policy's network, and of a mixture what it is fitted to."""
 
+    learner: str = setting("density_matching", choices=LEARNERS)
+    """density_matching fits a mixture to weighed actions; sac, the control, has a tanh Gaussian
+    climb Q, with critics, replay and all else the same."""
     actor_widths: tuple[int, ...] = setting((256, 256, 256), above=0)
     """Units of each hidden layer."""
     actor_lr: float = setting(3e-4, above=0)
@@ -135,7 +147,7 @@ class PolicySettings:
     """Actions live in [-1, 1], means go through tanh; otherwise in the task's own units,
     unbounded."""
     log_std_min: float = -5.0
-    """Lower bound of log sigma."""
+    """Lower bound of log sigma; sac's is of the Gaussian before the tanh."""
     log_std_max: float = 0.0
     """Upper bound of log sigma."""
     num_proposals: int = setting(8, above=0)
@@ -187,11 +199,14 @@ class TemperatureSettings:
     ess_target: float | None = setting(0.5, above=0, at_most=1)
     """Move log T by 0.01 an update of the policy so that ESS / M stays here; none keeps T fixed."""
     alpha: float = setting(0.01, at_least=0)
-    """Entropy coefficient, or its start when std_target is set."""
+    """Entropy coefficient, or its start when std_target is set, and always with sac."""
     std_target: float | None = setting(0.15, above=0)
     """Move log alpha so that the policy's mean standard deviation stays here; none keeps alpha."""
     alpha_step: float = setting(3e-4, above=0)
     """Step of log alpha in an update of the policy."""
+    target_entropy: float = -1.0
+    """Nats per dimension of the action where sac holds the policy's entropy, by alpha; uniform
+    actions have log 2 = 0.69."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,6 +220,10 @@ class RunSettings:
     resume: bool = False
     """Go on from the newest intact checkpoint in run_dir, with the settings saved there; a setting
     that is changed then is saved in their place."""
+    init_from: str = ""
+    """Begin with the policy of a run, a folder best or a policy.json: its actor and the statistics
+    of its observations. It draws the random_steps; the critics begin anew, and learn alone for
+    their first 5,000 updates."""
     seed: int = setting(0, power_of_2=32, may_exceed_int32=True)
     """Of everything that is drawn."""
     env_steps: int = setting(10_000_000, above=0, may_exceed_int32=True)
@@ -221,6 +240,9 @@ class RunSettings:
     """Keep the replay when the run ends or is stopped (four bytes for every number of
     a transition), so that --resume goes on as if nothing had happened; without it the policy
     forgets at first."""
+    replay_minutes: float | None = setting(30.0, above=0)
+    """Minutes between copies of the replay while training goes on, of which a kill leaves the
+    newest; none saves it at the end alone. Takes its size once more in memory and on the disk."""
     eval_every: int = setting(0, at_least=0, may_exceed_int32=True)
     """Environment steps between evaluations in the task; 0 evaluates at the end only."""
     eval_episodes: int = setting(10, above=0)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 MOST_BYTES_OF_JSON = 2**24
+# Of a run directory that is in use; see mjx_dm/runs/lock.py.
+LOCK = "lock.json"
 
 
 def write_json(path: Path, value: Any) -> None:

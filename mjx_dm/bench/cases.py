@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from mjx_dm.config import Config
 from mjx_dm.device import compiler_options
-from mjx_dm.learner.density_matching import METRICS, make_learner
+from mjx_dm.learner import make_learner
 from mjx_dm.training import program as training
 from mjx_dm.training import replay as ring
 from mjx_dm.training.program import TrainState
@@ -101,11 +101,12 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
         )
 
     chunk = training.make_chunk(config, env)
+    names = (*make_learner(config, env.spaces).names, *training.OF_WORLDS)
 
     def program(carry: tuple[TrainState, Array]) -> tuple[TrainState, Array]:
         state, metrics = chunk(carry[0])
         # Carried on, or the compiler would leave out what makes them, as it does the diagnostics.
-        return state, jnp.stack([metrics[name] for name in training.OF_EVERY_STEP])
+        return state, jnp.stack([metrics[name] for name in names])
 
     begin = jax.jit(start)
     work = config.physics.num_envs * config.run.chunk_iterations
@@ -114,7 +115,7 @@ def loop_cases(config: Config, parts: tuple[str, ...]) -> list[Case]:
         if part not in parts:
             continue
         begun = begin(jax.random.key(0), jnp.asarray(learn_from, jnp.int32))
-        state = (begun, jnp.zeros(len(training.OF_EVERY_STEP)))
+        state = (begun, jnp.zeros(len(names)))
         settings = _where(config)
         if part == "whole":
             settings |= _batch(config) | {"updates_per_step": config.replay.updates_per_step}
@@ -200,14 +201,14 @@ def update_case(config: Config) -> Case:
 
         def step(learning: Any, keys: Array) -> tuple[Any, Array]:
             learning, metrics = learner.updates(learning, batches, keys)
-            return learning, jnp.stack([metrics[name] for name in METRICS])
+            return learning, jnp.stack([metrics[name] for name in learner.names])
 
         with jax.default_matmul_precision(config.networks.matmul_precision):
             keys = jax.random.split(update_key, (rounds, updates))
             learning, rows = jax.lax.scan(step, learner.pack(state), keys)
         return learner.unpack(learning), batch, key, jnp.mean(rows, 0)
 
-    state = (jax.jit(learner.init)(init_key), batch, run_key, jnp.zeros(len(METRICS)))
+    state = (jax.jit(learner.init)(init_key), batch, run_key, jnp.zeros(len(learner.names)))
     work = rounds * updates
     return _compile("update", _batch(config), "updates/s", work, program, state)
 

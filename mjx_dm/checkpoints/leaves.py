@@ -1,7 +1,6 @@
 """The leaves of a tree that is saved: what a manifest says of them, and what may be believed."""
 
 import math
-import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mjx_dm import host
 from mjx_dm.checkpoints.manifest import CheckpointError, brief
 
 Parts = tuple[str, ...]
@@ -62,10 +62,11 @@ def read_leaves(where: object, listed: list[Any]) -> dict[Parts, Leaf]:
             "again."
         )
     size = sum(math.prod(x.array_shape) * np.dtype(x.array_dtype).itemsize for x in found.values())
-    if size > _memory():
+    room = host.memory()
+    if room is not None and size > room:
         raise CheckpointError(
             f"Checkpoint {where} holds {size / 2**30:.1f} GiB, and this machine has "
-            f"{_memory() / 2**30:.1f} GiB of memory."
+            f"{room / 2**30:.1f} GiB of memory."
         )
     return found
 
@@ -93,14 +94,6 @@ def _kind(dtype: str) -> str:
     if found.name != dtype:
         raise ValueError("its dtype is not that of numbers")
     return found.kind
-
-
-def _memory() -> int:
-    """Bytes of this machine; where it does not tell, without end."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 2**63
 
 
 def to_leaves(tree: Any) -> tuple[list[dict[str, Any]], dict[Parts, np.ndarray]]:

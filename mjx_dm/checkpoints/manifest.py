@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mjx_dm.files import read_json, regular_size
+from mjx_dm.host import fsync
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -135,15 +136,6 @@ def find_verified(directory: str | os.PathLike, step: int | None) -> tuple[Path,
 def seal(body: dict[str, Any]) -> str:
     """The SHA-256 of a manifest without its seal."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-
-
-def fsync(path: Path) -> None:
-    """Flushes a file, or the names in a folder, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def brief(error: BaseException) -> str:

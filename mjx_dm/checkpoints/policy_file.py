@@ -25,7 +25,7 @@ import numpy as np
 
 from mjx_dm.checkpoints import values, weights
 from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, brief, fsync, seal
-from mjx_dm.config import ACTIVATIONS, OBS_DTYPES
+from mjx_dm.config import ACTIVATIONS, DISTRIBUTIONS, OBS_DTYPES
 from mjx_dm.files import read_json, write_json
 from mjx_dm.types import Spaces
 
@@ -38,7 +38,8 @@ _VERSIONS = ("mjx-dm", "jax", "flax", "mujoco", "gymnasium", "numpy")
 
 @dataclass(frozen=True)
 class Network:
-    """What the weights are of; the fields of `MixtureNetwork` but for the size of actions."""
+    """What the weights are of: the fields of `MixtureNetwork` or `TanhGaussianNetwork` but for the
+    size of actions. A tanh Gaussian is bounded and has one component."""
 
     widths: tuple[int, ...]
     num_components: int
@@ -47,6 +48,7 @@ class Network:
     bounded: bool
     log_std_min: float
     log_std_max: float
+    distribution: str = "mixture"
 
 
 @dataclass(frozen=True)
@@ -198,6 +200,9 @@ def _typed(raw: dict[str, Any]) -> dict[str, Any]:
             bounded=values.truth(network, "bounded"),
             log_std_min=log_std_min,
             log_std_max=log_std_max,
+            distribution=values.text(
+                {"distribution": "mixture"} | network, "distribution", DISTRIBUTIONS
+            ),
         ),
         "obs_dtype": values.text(seen, "dtype", OBS_DTYPES),
         "normalize_obs": values.truth(seen, "normalize"),

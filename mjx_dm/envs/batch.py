@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mjx_dm.config import ConfigError
+from mjx_dm.device import float32, in_float32
 from mjx_dm.engines import Engine, check, choose_engine, make_engine
 from mjx_dm.tasks import get_task
 from mjx_dm.tasks.task import Fields, Task
@@ -40,7 +41,7 @@ class EnvState(NamedTuple):
     step itself led to. `valid` is False where a world broke in this step: it was reset, and
     neither its reward nor its successor means anything; `failed` is True where the engine itself
     said so (Warp or MJX ran out of room for contacts, or C met a bad state). `last_return` and
-    `last_length` belong to the newest episode that each world has finished (NaN and 0 before the
+    `last_length` belong to the newest episode that each world has finished (both 0 before the
     first), so that an average over worlds does not favour short episodes. `episode_step` counts
     towards the time limit, `episode_length` the steps really taken: they differ after a staggered
     start.
@@ -99,11 +100,15 @@ def make_env(
         if value < 1:
             raise ConfigError(f"{argument} must be at least 1, got {value}.")
     name, _ = choose_engine(engine)
-    return BatchEnv(task, make_engine(task, name, physics, num_envs), num_envs, seed, limit)
+    with float32():
+        return BatchEnv(task, make_engine(task, name, physics, num_envs), num_envs, seed, limit)
 
 
 class BatchEnv:
-    """`reset(key)`, `step(state, action)` and `set_state(state, qpos, qvel)`, all jittable."""
+    """`reset(key)`, `step(state, action)` and `set_state(state, qpos, qvel)`, all jittable.
+
+    All numbers are float32 and int32, whatever JAX_ENABLE_X64 says.
+    """
 
     def __init__(
         self,
@@ -124,6 +129,7 @@ class BatchEnv:
         """Sizes and the box of actions."""
         return self.task.spaces
 
+    @in_float32
     def reset(self, key: Array, stagger: bool = False) -> EnvState:
         """Fresh episodes in every world; consumes `key`.
 
@@ -150,7 +156,7 @@ class BatchEnv:
             episode_step=first if stagger else jnp.zeros(n, jnp.int32),
             episode_length=jnp.zeros(n, jnp.int32),
             episode_return=jnp.zeros(n),
-            last_return=jnp.full(n, jnp.nan, jnp.float32),
+            last_return=jnp.zeros(n),
             last_length=jnp.zeros(n, jnp.int32),
             starts=self._draw_starts(next_key),
             key=run_key,
@@ -160,6 +166,7 @@ class BatchEnv:
         """One step in every world; `action` in the actuators' units, charged unclipped."""
         return self.step_with_info(state, action)[0]
 
+    @in_float32
     def step_with_info(
         self, state: EnvState, action: Float[Array, "N act"]
     ) -> tuple[EnvState, dict[str, Float[Array, "N"]]]:
@@ -167,6 +174,7 @@ class BatchEnv:
 
         Of a world that broke all of them are 0.
         """
+        action = jnp.asarray(action, jnp.float32)
         key, start_key = jax.random.split(state.key)
         led_to = self.advance(state.physics, state.carried, action)
         physics, carried, final_obs, reward, terminated, valid, failed, infos = led_to
@@ -204,6 +212,7 @@ class BatchEnv:
         )
         return state, infos
 
+    @in_float32
     def advance(
         self, physics: PhysicsState, carried: Fields, action: Float[Array, "N act"]
     ) -> Outcome:
@@ -233,6 +242,7 @@ class BatchEnv:
                 infos={name: jnp.where(valid, x, 0.0) for name, x in infos.items()},
             )
 
+    @in_float32
     def set_state(
         self, state: EnvState, qpos: Float[Array, "N nq"], qvel: Float[Array, "N nv"]
     ) -> EnvState:
@@ -254,6 +264,7 @@ class BatchEnv:
             episode_return=jnp.zeros_like(state.episode_return),
         )
 
+    @in_float32
     def place(
         self, qpos: Float[Array, "N nq"], qvel: Float[Array, "N nv"]
     ) -> tuple[PhysicsState, Fields, Float[Array, "N obs"]]:

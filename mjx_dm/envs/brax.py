@@ -16,6 +16,7 @@ from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
 from mjx_dm.config import ConfigError
+from mjx_dm.device import float32, in_float32
 from mjx_dm.engines import check, choose_engine, make_engine
 from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.tasks import get_task, task_names
@@ -87,6 +88,7 @@ class BraxEnv(Env):
         )
         self._terms = tuple(jax.eval_shape(self.task.reward, fields, fields, action)[1])
 
+    @in_float32
     def reset(self, rng: Array) -> State:
         """A fresh random state; consumes `rng`. Shapes: obs (obs,), reward and done ()."""
         physics, carried, obs = self._start(*self.task.reset(rng))
@@ -100,9 +102,10 @@ class BraxEnv(Env):
             info={},
         )
 
+    @in_float32
     def step(self, state: State, action: Float[Array, "act"]) -> State:
         """One step; `action` in the actuators' units."""
-        before = state.pipeline_state
+        before, action = state.pipeline_state, jnp.asarray(action, jnp.float32)
         led_to = self._step(before, action)
         valid = led_to.valid
         metrics = {name: led_to.infos[name] for name in self._terms}
@@ -150,7 +153,7 @@ class BraxEnv(Env):
 
     def _make_worlds(self, num_envs: int) -> BatchEnv:
         # Called while tracing; the model's arrays must not become part of that trace.
-        with jax.ensure_compile_time_eval():
+        with jax.ensure_compile_time_eval(), float32():
             engine = make_engine(self.task, self._engine_name, self._physics, num_envs)
         return BatchEnv(self.task, engine, num_envs)
 

@@ -7,8 +7,10 @@ import optax
 from jaxtyping import Array, Float
 
 from mjx_dm.config import Config
-from mjx_dm.learner.density_matching import Metrics, losses, networks
+from mjx_dm.learner import losses, networks
+from mjx_dm.learner.critic import TwinCritic
 from mjx_dm.learner.gmm import GMM
+from mjx_dm.learner.protocol import Metrics
 from mjx_dm.learner.state import LearnerState, Params
 from mjx_dm.types import Spaces, Transition
 
@@ -27,26 +29,26 @@ def diagnose(
     """Scalars about the learner `after` the updates of a launch, on a batch of B transitions that
     span many steps of the newest behaviour; `steps` is sum_i discount^i over those of each.
 
-    policy_kl: KL(before || after) of the policy, nats, by one sample a state. sigma_spread: the
-    standard deviation of log sigma over the components, weighted as they are. clipped_share: of
-    sampled action coordinates outside the legal box. actor_norm, critic_norm: of the matrices,
-    without biases.
+    policy_kl: KL(before || after) of the policy, nats, by one sample a state. actor_norm,
+    critic_norm: of the matrices, without biases.
     dead_units_actor, dead_units_critic: the share of hidden units whose mean activity is at most
     0.025 of their layer's (Sokar et al. 2023). q_error: the mean of min Q(s, a) less the reward
     that followed, the entropy that Q is promised with it (alpha times the policy's of now, in every
     step) and the critic's own view of what came after, in scaled reward: positive where Q promises
-    too much. Consumes `key`.
+    too much. Of a mixture also sigma_spread: the standard deviation of log sigma over the
+    components, weighted as they are; clipped_share: of sampled action coordinates outside the legal
+    box. Consumes `key`.
     """
     action_key, next_key = jax.random.split(key)
     limit = 1.0 if config.policy.bounded else jnp.inf
-    policy, critic = networks.mixture_network(config, spaces), networks.twin_critic(config)
+    policy, critic = networks.policy_network(config, spaces), TwinCritic(config)
     old, _ = _apply(policy, before.actor, batch.obs)
     new, actor_seen = _apply(policy, after.actor, batch.obs)
-    out, critic_seen = _apply(critic, after.critic, batch.obs, batch.action[:, None])
+    out, critic_seen = critic.watched(after.critic, batch.obs, batch.action[:, None])
     following, _ = _apply(policy, after.actor, batch.next_obs)
     next_action = jnp.clip(following.sample(next_key), -limit, limit)
-    next_out, _ = _apply(critic, after.critic, batch.next_obs, next_action[:, None])
-    promised, later = (jnp.min(networks.values(config.critic, x), 0)[:, 0] for x in (out, next_out))
+    next_out = critic.out(after.critic, batch.next_obs, next_action[:, None])
+    promised, later = (jnp.min(critic.values(x), 0)[:, 0] for x in (out, next_out))
     found = losses.td_target(
         config.critic.reward_scale * batch.reward, batch.discount, later, config.critic.discount
     )
@@ -57,10 +59,12 @@ def diagnose(
         entropy = -jnp.mean(following.log_prob(next_action))
         found = found + jnp.exp(after.log_alpha) * entropy * bonuses
     action = old.sample(action_key)
-    return {
+    of_mixture = {}
+    if isinstance(new, GMM):
+        of_mixture["sigma_spread"] = jnp.mean(_sigma_spread(new))
+        of_mixture["clipped_share"] = jnp.mean(jnp.abs(action) > limit)
+    return of_mixture | {
         "policy_kl": jnp.mean(old.log_prob(action) - new.log_prob(action)),
-        "sigma_spread": jnp.mean(_sigma_spread(new)),
-        "clipped_share": jnp.mean(jnp.abs(action) > limit),
         "q_error": losses.valid_mean(promised - found, batch.valid.astype(jnp.float32)),
         "actor_norm": _matrix_norm(after.actor),
         "critic_norm": _matrix_norm(after.critic),

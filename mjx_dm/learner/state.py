@@ -16,7 +16,8 @@ Params = Any
 class LearnerState(NamedTuple):
     """Everything that learning changes. `updates` counts gradient updates.
 
-    `average_actor` follows `actor` slowly and is what is scored.
+    `average_actor` follows `actor` slowly and is what is scored. `log_temperature` is None where
+    the learner has no T.
     """
 
     actor: Params
@@ -25,7 +26,7 @@ class LearnerState(NamedTuple):
     target_critic: Params
     actor_optimizer: optax.OptState
     critic_optimizer: optax.OptState
-    log_temperature: Float[Array, ""]
+    log_temperature: Float[Array, ""] | None
     log_alpha: Float[Array, ""]
     updates: Int[Array, ""]
 

@@ -1,7 +1,8 @@
 """The run as one pytree, and the one function that advances it."""
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -10,9 +11,10 @@ from jaxtyping import Array, Float, Int
 
 from mjx_dm.config import Config
 from mjx_dm.envs.batch import BatchEnv, EnvState
+from mjx_dm.learner import make_learner
 from mjx_dm.learner.actions import random_action, to_env_action
-from mjx_dm.learner.density_matching import METRICS, Learner, Metrics, make_learner
 from mjx_dm.learner.diagnostics import diagnose
+from mjx_dm.learner.protocol import Learner, Metrics
 from mjx_dm.learner.state import Carry, LearnerState
 from mjx_dm.tasks.symmetry import Symmetry
 from mjx_dm.training import normalisation, return_scale
@@ -28,8 +30,8 @@ from mjx_dm.types import Spaces, Transition
 REALISED_STEPS = 500
 # Folded into the run's key; a small number would give a key that the next iteration splits off.
 DIAGNOSIS = 2**31
-# The metrics of a step, in one row: that costs one kernel, a dict of scalars one for each.
-OF_EVERY_STEP = (*METRICS, "quarantined", "engine_failed")
+# Metrics of every step, behind the learner's.
+OF_WORLDS = ("quarantined", "engine_failed")
 
 
 class TrainState(NamedTuple):
@@ -88,10 +90,10 @@ def next_iteration(
 def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
     """chunk(state) -> (state, metrics): `chunk_iterations` of collect, insert and update.
 
-    To be jitted with its argument donated. Metrics are means over the iterations that learned
-    (NaN if none did), the newest episode of every world, and what `diagnose` tells of the launch.
-    `quarantined` counts the steps of worlds that were reset, `engine_failed` those of them of which
-    the engine said so itself.
+    To be jitted with its argument donated. Metrics are means over the iterations that learned,
+    the newest episode of every world, and what `diagnose` tells of the launch; `known` leaves out
+    what there is nothing to tell of, which is 0 here. `quarantined` counts the steps of worlds that
+    were reset, `engine_failed` those of them of which the engine said so itself.
     """
     spaces, mirror = env.spaces, symmetry_of(config, env.task)
     learner = make_learner(config, spaces)
@@ -104,9 +106,9 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
         obs = _shown(config, state.normalizer, state.env.obs)
         with jax.named_scope("act"):
             action = jnp.where(
-                # A resumed run refills its replay with what it has learned.
-                # Updates may have been counted beyond 2^31, which an int32 shows below 0.
-                learning | (acting.updates != 0),
+                # A resumed run refills its replay with what it has learned, and one that began with
+                # a policy fills it with what that does. Beyond 2^31 updates are below 0.
+                learning | (acting.updates != 0) | bool(config.run.init_from),
                 learner.act(acting, obs, act_key),
                 random_action(config, spaces, random_key, config.physics.num_envs),
             )
@@ -128,7 +130,7 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
         carry, metrics = jax.lax.cond(
             learning,
             lambda carry: _learn(config, learner, carry, see, mirror, replay, learn_key),
-            lambda carry: (carry, dict.fromkeys(METRICS, jnp.full((), jnp.nan, jnp.float32))),
+            lambda carry: (carry, dict.fromkeys(learner.names, jnp.zeros((), jnp.float32))),
             state.learner,
         )
         iteration, learn_from = next_iteration(state.iteration, state.learn_from)
@@ -142,8 +144,10 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
             learn_from=learn_from,
             returns=returns,
         ), jnp.stack(
+            # One row costs one kernel, a dict of scalars one for each.
             [
-                *(metrics[name] for name in METRICS),
+                *(metrics[name] for name in learner.names),
+                learning.astype(jnp.float32),
                 jnp.sum(~env_state.valid).astype(jnp.float32),
                 jnp.sum(env_state.failed).astype(jnp.float32),
             ]
@@ -157,19 +161,34 @@ def make_chunk(config: Config, env: BatchEnv) -> Callable[[TrainState], tuple[Tr
             length=config.run.chunk_iterations,
         )
         state = state._replace(learner=learner.unpack(state.learner))
-        found = dict(zip(OF_EVERY_STEP, rows.T, strict=True))
-        metrics = found | _diagnose(config, spaces, before, state)
-        sums = {name: jnp.sum(metrics.pop(name)) for name in ("quarantined", "engine_failed")}
-        env_state = state.env
-        return state, jax.tree.map(jnp.nanmean, metrics) | {
+        sums = dict(zip((*learner.names, "learned", *OF_WORLDS), jnp.sum(rows, 0), strict=True))
+        learned, length = jnp.maximum(sums["learned"], 1.0), state.env.last_length
+        worlds = jnp.sum(length > 0).astype(jnp.float32)
+        return state, {
             **sums,
-            "episode_return": jnp.nanmean(env_state.last_return),
-            "episode_length": jnp.nanmean(
-                jnp.where(env_state.last_length > 0, env_state.last_length, jnp.nan)
-            ),
+            **{name: sums[name] / learned for name in learner.names},
+            **_diagnose(config, spaces, before, state),
+            # Both are 0 in a world that has not finished an episode.
+            "episode_return": jnp.sum(state.env.last_return) / jnp.maximum(worlds, 1.0),
+            "episode_length": jnp.sum(length).astype(jnp.float32) / jnp.maximum(worlds, 1.0),
+            "finished_worlds": worlds,
         }
 
     return chunk
+
+
+def known(metrics: Mapping[str, float], of_learner: Iterable[str]) -> dict[str, float]:
+    """What a chunk tells, with NaN for what it has nothing to tell of; `of_learner` are the metrics
+    of the learner, which it has none of until it learns.
+
+    On the device those are 0, so that programs run under JAX_DEBUG_NANS.
+    """
+    found = dict(metrics)
+    if not found.pop("learned"):
+        found |= dict.fromkeys(of_learner, math.nan)
+    if not found.pop("finished_worlds"):
+        found |= dict.fromkeys(("episode_return", "episode_length"), math.nan)
+    return found
 
 
 def _learn(

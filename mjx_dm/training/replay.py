@@ -129,16 +129,16 @@ def draw_ages(
     `key`. `count` is at least 1 and at most `most`, which may be up to 2^31 - 1.
     """
     if most <= ROWS_OF_A_FLOAT:
-        share = jax.random.uniform(key, (size,)) ** recency
+        share = jax.random.uniform(key, (size,), jnp.float32) ** recency
         # Rounding may carry a share to 1, and with it an age beyond the oldest.
         return jnp.minimum((share * count.astype(jnp.float32)).astype(jnp.int32), count - 1)
     if isinstance(recency, float) and recency == 1.0:
-        return jax.random.randint(key, (size,), 0, count)
+        return jax.random.randint(key, (size,), 0, count, jnp.int32)
     # Each of the 2^22 cells of u is as likely; in a cell, rows are drawn alike. A cell ends where
     # the next begins, so that no row is left out, however coarse a float32 is there.
     cells = 2**22
     cell_key, row_key = jax.random.split(key)
-    cell = jax.random.randint(cell_key, (size,), 0, cells)
+    cell = jax.random.randint(cell_key, (size,), 0, cells, jnp.int32)
 
     def begins(cell: Int[Array, "size"]) -> Int[Array, "size"]:
         share = (cell.astype(jnp.float32) / cells) ** recency
@@ -149,7 +149,7 @@ def draw_ages(
 
     first, end = begins(cell), begins(cell + 1)
     width = jnp.maximum(end - first, 1)
-    return jnp.minimum(first + jax.random.randint(row_key, (size,), 0, width), count - 1)
+    return jnp.minimum(first + jax.random.randint(row_key, (size,), 0, width, jnp.int32), count - 1)
 
 
 def pack(obs: Float[Array, "*B obs"], dtype: Any) -> Array:

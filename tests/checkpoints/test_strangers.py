@@ -26,8 +26,8 @@ from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.checkpoints.policy import keep_policy, load_policy
 from mjx_dm.config import Config, ConfigError, replace, to_json
-from mjx_dm.learner.density_matching import make_learner
-from mjx_dm.learner.networks import mixture_network
+from mjx_dm.learner import make_learner
+from mjx_dm.learner.networks import policy_network
 from mjx_dm.training import normalisation
 from mjx_dm.types import Spaces
 from mjx_dm.validation import validate
@@ -117,7 +117,7 @@ def refused_or(load):
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("policy"), np.random.default_rng(0)
-    network, obs = mixture_network(CONFIG, SPACES), jax.ShapeDtypeStruct((1, 6), np.float32)
+    network, obs = policy_network(CONFIG, SPACES), jax.ShapeDtypeStruct((1, 6), np.float32)
     shapes = jax.eval_shape(network.init, jax.random.key(0), obs)
     actor = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), shapes)
     keep_policy(folder, CONFIG, SPACES, 120, actor, normalisation.init((6,)), 3, 77.5)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import eval_render
-from mjx_dm.checkpoints.policy import act_of_run, load_policy
+from mjx_dm.checkpoints.acting import act_of_run
+from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.config import Config, replace
 from mjx_dm.learner import action_rules, networks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mjx_dm.config import Config, replace
-from mjx_dm.learner.density_matching import make_learner, networks
+from mjx_dm.learner import make_learner, networks
 from mjx_dm.learner.diagnostics import dead_units, diagnose
 from mjx_dm.types import Spaces, Transition
 

@@ -13,7 +13,7 @@ from scipy.special import logsumexp, softmax
 from scipy.stats import norm
 
 from mjx_dm.config import Config, replace
-from mjx_dm.learner.density_matching import METRICS, make_learner, networks
+from mjx_dm.learner import make_learner, networks
 from mjx_dm.presets import PRESETS
 from mjx_dm.types import Spaces, Transition
 
@@ -316,8 +316,8 @@ def test_several_updates_are_the_single_ones_in_turn(ours, platform, monkeypatch
         return learner.unpack(carry), means
 
     many, means = program(ours.start)
-    assert set(means) == set(METRICS) == set(rows[0])
-    for name in METRICS:
+    assert set(means) == set(learner.names) == set(rows[0])
+    for name in learner.names:
         np.testing.assert_allclose(means[name], np.mean([r[name] for r in rows]), rtol=1e-3)
     assert many.updates == one.updates == 3
     assert jax.tree.structure(many) == jax.tree.structure(one)

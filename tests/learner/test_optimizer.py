@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from mjx_dm.config import Config, replace
-from mjx_dm.learner.density_matching import _optimizer
+from mjx_dm.learner.actor_critic import adam
 
 RATE = 0.01
 START = {"a": [0.3, -2.0], "b": [1.5]}
@@ -14,7 +14,7 @@ START = {"a": [0.3, -2.0], "b": [1.5]}
 GRADIENTS = [{"a": [3.0, -4.0], "b": [12.0]}, {"a": [0.12, 0.03], "b": [-0.04]}]
 
 
-def adam(max_grad_norm):
+def expected(max_grad_norm):
     """Kingma and Ba 2015, algorithm 1, after clipping by the norm of all leaves."""
     x = np.concatenate(list(START.values()))
     m = v = 0.0
@@ -29,7 +29,7 @@ def adam(max_grad_norm):
 
 @pytest.mark.parametrize("max_grad_norm", [1.0, float("inf")])
 def test_weights_move_by_clipped_gradients(max_grad_norm):
-    optimizer = _optimizer(replace(Config(), max_grad_norm=max_grad_norm), RATE)
+    optimizer = adam(replace(Config(), max_grad_norm=max_grad_norm), RATE)
     params = {name: jnp.asarray(x) for name, x in START.items()}
     state = optimizer.init(params)
     for tree in GRADIENTS:
@@ -37,4 +37,4 @@ def test_weights_move_by_clipped_gradients(max_grad_norm):
         steps, state = optimizer.update(grads, state, params)
         params = optax.apply_updates(params, steps)
     found = np.concatenate([params["a"], params["b"]])
-    np.testing.assert_allclose(found, adam(max_grad_norm), rtol=1e-5)
+    np.testing.assert_allclose(found, expected(max_grad_norm), rtol=1e-5)

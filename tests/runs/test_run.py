@@ -24,16 +24,17 @@ from mjx_dm.checkpoints.saving import latest_step, restore_arrays
 from mjx_dm.config import replace
 from mjx_dm.evaluation.evaluate import NoScore, evaluate
 from mjx_dm.presets import PRESETS
+from mjx_dm.runs import health, scoring
 from mjx_dm.runs import loop as runs
-from mjx_dm.runs import scoring
 from mjx_dm.runs.clock import WallClock
+from mjx_dm.runs.keeping import Keeper, saved_of
+from mjx_dm.runs.lock import owned
 from mjx_dm.runs.metrics import read_metrics
-from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import EVAL_SEED
 from mjx_dm.runs.signals import stop_on_signal
 from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
-from mjx_dm.training.worlds import make_worlds, task_of
+from mjx_dm.training.worlds import make_worlds
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ["--preset", "smoke"]
@@ -110,7 +111,7 @@ def test_an_interrupted_run_says_what_is_saved(finished, tmp_path, monkeypatch, 
     def interrupt(*_):
         raise error
 
-    monkeypatch.setattr(runs, "train", interrupt)
+    monkeypatch.setattr(runs, "run", interrupt)
     assert train.main([*SMOKE, "--run-dir", str(tmp_path / "new")]) == 130
     assert "before there was anything to save" in capsys.readouterr().err
     assert train.main(["--run-dir", str(finished), "--resume", "--env-steps", "9999"]) == 130
@@ -274,14 +275,14 @@ class Worlds(NamedTuple):
 def test_worlds_stay_apart_under_a_shorter_time_limit(tmp_path):
     settings = {"run_dir": str(tmp_path), "resume": True, "max_episode_steps": 250}
     config = replace(PRESETS["smoke"], engine="mujoco", **settings)
-    run = runs._Run(config, task_of(config), "")
-    run.progress, run.has_replay = Progress(config.run.env_steps), False
+    said = []
+    with owned(tmp_path, said.append) as owner:
+        keeper = Keeper(config, owner, said.append)
     worlds = Worlds(jnp.array([0, 249, 250, 777]))
     state = TrainState(**dict.fromkeys(TrainState._fields))
     state = state._replace(env=worlds, iteration=jnp.array(9))
-    assert run._go_on(
-        make_worlds(config), state, runs._saved(state, 0.0)
-    ).env.episode_step.tolist() == [0, 249, 0, 27]
+    resumed = keeper.go_on(make_worlds(config), state, saved_of(state, 0.0))
+    assert resumed.env.episode_step.tolist() == [0, 249, 0, 27]
 
 
 def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
@@ -299,7 +300,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 128 + signal.SIGTERM
     assert "Go on with --resume" in said
     assert len(list((run_dir / "checkpoints").iterdir())) == 1
 
@@ -328,5 +329,5 @@ def test_evaluating_what_is_not_a_run_gets_one_sentence(tmp_path, capsys):
     ],
 )
 def test_the_first_quarantine_is_told_with_its_cause(engine, failed, cause):
-    told = runs._about_quarantine(engine, 3, failed)
+    told = health.about_quarantine(engine, 3, failed)
     assert told.startswith("3 worlds were reset") and cause in told

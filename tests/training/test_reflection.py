@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mjx_dm.config import ConfigError, replace
-from mjx_dm.learner.density_matching import make_learner
+from mjx_dm.learner import make_learner
 from mjx_dm.presets import PRESETS
 from mjx_dm.tasks import get_task
 from mjx_dm.tasks.symmetry import symmetry
