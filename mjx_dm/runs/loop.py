@@ -108,7 +108,7 @@ class _Run:
         chosen = configs.to_json(configs.replace(c, resume=False))
         of_task = {"spaces": env.spaces._asdict(), "task_version": env.task.version}
         write_json(self.directory / "config.json", chosen | of_task)
-        resumed_at = _env_steps(c, state) if c.run.resume else False
+        resumed_at = self.keeper.last_saved if c.run.resume else False
         with (
             MetricsWriter(self.directory, resumed_at, self.say) as self.writer,
             stop_on_signal(self.say) as stop,
@@ -153,7 +153,8 @@ class _Run:
 
     def _loop(self, chunk: Any, state: TrainState, stop: Stop) -> None:
         c, held = self.config, initial.Held(self.config)
-        env_steps = _env_steps(c, state)
+        # Exact however long it goes on; the device counts within an int32.
+        env_steps = max(self.keeper.last_saved, 0)
         next_eval = env_steps + c.run.eval_every if c.run.eval_every else math.inf
         self.keeper.start(self.train_seconds)
         while env_steps < c.run.env_steps and not self._is_over(stop):
@@ -166,7 +167,7 @@ class _Run:
             state = state._replace(learner=held.after(state.learner))
             self.train_seconds += seconds
             self.clock.spent("training", seconds)
-            env_steps = _env_steps(c, state)
+            env_steps += c.run.chunk_iterations * c.physics.num_envs
             self._record(state, env_steps, values, seconds)
             if not health.all_finite((state.learner.actor, state.learner.critic)):
                 raise FloatingPointError(health.report(self.directory, env_steps, state.learner))
@@ -194,7 +195,7 @@ class _Run:
         """A line of metrics.jsonl, and what a person sees."""
         physics = self.config.physics
         rate = self.config.run.chunk_iterations * physics.num_envs / seconds
-        updates = int(state.learner.updates)
+        updates = int(state.learner.updates) % 2**32
         more = {
             "updates": updates,
             "steps_per_second": rate,
@@ -261,8 +262,3 @@ def _wall_seconds(metrics: dict[str, list], step: int) -> float:
     seconds = metrics.get("wall_seconds", [math.nan] * len(metrics["step"]))
     known = zip(metrics["step"], seconds, strict=True)
     return max((s for at, s in known if at <= step and not math.isnan(s)), default=0.0)
-
-
-def _env_steps(config: Config, state: TrainState) -> int:
-    """Exact beyond 2^31: the device counts iterations, the host multiplies."""
-    return int(state.iteration) * config.physics.num_envs
