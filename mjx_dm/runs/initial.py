@@ -89,7 +89,7 @@ class Held:
 
     def before(self, learner: LearnerState) -> None:
         """Remembers the policy; the launch takes its buffers."""
-        holds = self._may_hold and int(learner.updates) < CRITIC_ALONE
+        holds = self._may_hold and 0 <= int(learner.updates) < CRITIC_ALONE
         self._kept = _copies(learner) if holds else None
 
     def after(self, learner: LearnerState) -> LearnerState:
