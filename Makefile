@@ -6,6 +6,7 @@ EXTRAS ?= dev
 RUN ?= runs/demo
 EPISODES ?= 10
 MINUTES ?= 7.5
+INPUTS ?= 2000
 
 comma := ,
 VENV := .venv
@@ -13,13 +14,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow rehearse lint clean
+.PHONY: help setup demo test test-slow fuzz rehearse lint clean
 
 help:
 	@echo "make setup      make .venv and install everything into it"
 	@echo "make demo       train on this machine, then score and film the result, in RUN (runs/demo)"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the longer checks"
+	@echo "make fuzz       read INPUTS (2000) spoilt files a test: policies, checkpoints, settings"
 	@echo "make rehearse   run the GPU suite at toy size, on any machine"
 	@echo "make lint       check style, formatting, types and the direction of imports"
 	@echo "make clean      remove .venv and caches; runs stay"
@@ -42,6 +44,9 @@ test: $(STAMP)
 # The last -m wins over the one in pyproject.toml.
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+fuzz: $(STAMP)
+	FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest -m 'slow or not slow' tests/checkpoints/test_strangers.py
 
 # The GPU suite at toy size, so that it runs the first time there is a card.
 rehearse: $(STAMP)

@@ -28,6 +28,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from mjx_dm import host
 from mjx_dm.engines.mujoco import MujocoEngine
 from mjx_dm.envs.batch import make_env
 from mjx_dm.tasks import get_task
@@ -84,7 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
     ]
     report = {
         "physics": "v4",
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": host.cores(),
         "num_envs": options.num_envs,
         "gym_envs": options.gym_envs,
         "rounds": options.rounds,

@@ -4,7 +4,10 @@ The public names are imported when they are first asked for: `import mjx_dm` loa
 """
 
 import importlib
+import os
 from typing import Any
+
+from mjx_dm.host import import_mujoco
 
 __version__ = "0.1.0"
 
@@ -24,6 +27,10 @@ _PUBLIC = {
 }
 
 __all__ = list(_PUBLIC)
+
+
+if os.environ.get("MUJOCO_GL"):
+    import_mujoco()
 
 
 def __getattr__(name: str) -> Any:

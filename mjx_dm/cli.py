@@ -3,6 +3,7 @@
 `train_main` is train.py, `eval_main` eval_render.py. Both return their exit status.
 """
 
+import contextlib
 import os
 import sys
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ from mjx_dm.validation import new_directory, of_learner, validate
 
 
 def train_main(arguments: list[str] | None = None) -> int:
-    """Trains; returns the exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    """Trains; returns the exit status: 0 done, 1 failed or not all saved, 2 bad input, 128 + n
+    stopped by signal n and saved (130 Ctrl-C, 143 kill), or stopped by a second one at once."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if "--list-tasks" in arguments:
         return _list_tasks()
@@ -40,16 +42,28 @@ def train_main(arguments: list[str] | None = None) -> int:
     try:
         from mjx_dm.runs import loop as run
 
-        run.train(config)
+        stopped_by = run.run(config).stopped_by
     except (FloatingPointError, OSError, SaveError) as error:
         return _complain("train.py", error, 1)
     except (ConfigError, CheckpointError) as error:
         return _complain("train.py", error, 2)
-    except (KeyboardInterrupt, RuntimeError) as error:
-        if not is_interrupt(error):
-            raise
-        return _complain("train.py", _about_interruption(config.directory), 130)
-    return 0
+    except (KeyboardInterrupt, RuntimeError, MemoryError) as error:
+        if is_interrupt(error):
+            return _complain("train.py", _about_interruption(config.directory), 130)
+        if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
+            return _complain("train.py", _about_memory(config, error), 1)
+        raise
+    return 0 if stopped_by is None else 128 + stopped_by
+
+
+def leave(status: int) -> None:
+    """Ends the program, at once where it was interrupted: threads may be busy for seconds."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    if status > 128:
+        os._exit(status)
+    sys.exit(status)
 
 
 def _list_tasks() -> int:
@@ -103,6 +117,11 @@ def parse(arguments: list[str]) -> Config:
 
 def _resumed(arguments: list[str], directory: Path) -> Config:
     """The settings saved in `directory`, but for what the command line may change in a run."""
+    if (directory / "policy.json").exists() and not (directory / "config.json").exists():
+        raise ConfigError(
+            f"{directory} holds a policy and no run: --resume goes on with the --run-dir that it "
+            f"came from, and --init-from {directory} begins a new run with it."
+        )
     saved = configs.load(directory / "config.json")
     saved = configs.replace(saved, run_dir=str(directory), resume=True)
     config = validate(_parse(arguments, saved))
@@ -121,13 +140,27 @@ def _parse(arguments: list[str], default: Config) -> Config:
     return tyro.cli(flat, args=arguments, default=default, prog="train.py")
 
 
+def _about_memory(config: Config, error: BaseException) -> str:
+    return (
+        f"there is not enough memory ({' '.join(str(error).split())[:200]}); "
+        f"{_newest(config.directory)}. Less than --num-envs {config.physics.num_envs} and "
+        f"--replay-size {config.replay.replay_size} takes less, in a new run."
+    )
+
+
 def _about_interruption(directory: Path) -> str:
+    if not complete(directory / "checkpoints"):
+        return "interrupted before there was anything to save."
+    return f"interrupted; {_newest(directory)}: go on with --resume."
+
+
+def _newest(directory: Path) -> str:
     newest = max(complete(directory / "checkpoints"), default=None)
     if newest is None:
-        return "interrupted before there was anything to save."
+        return f"there is no checkpoint in {directory / 'checkpoints'}"
     return (
-        f"interrupted; the newest checkpoint in {directory / 'checkpoints'} is that of {newest:,} "
-        "environment steps: go on with --resume."
+        f"the newest checkpoint in {directory / 'checkpoints'} is that of {newest:,} "
+        "environment steps"
     )
 
 
@@ -214,22 +247,16 @@ def _eval(options: EvalOptions) -> int:
 
     # One policy call per step is too little work for a GPU, which a training run may be using.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    try:
-        from mjx_dm.evaluation import evaluate
-        from mjx_dm.evaluation import films as render
-    except Exception:  # whatever MuJoCo raises where MUJOCO_GL names what is not there
-        if chosen := os.environ.get("MUJOCO_GL"):
-            return _complain(
-                "eval_render.py", f"MuJoCo cannot be imported with MUJOCO_GL={chosen}: unset it.", 2
-            )
-        raise
+    from mjx_dm import device
     from mjx_dm.checkpoints.policy import load_policy
-    from mjx_dm.checkpoints.saving import CheckpointError
+    from mjx_dm.evaluation import evaluate
+    from mjx_dm.evaluation import films as render
 
     try:
+        device.check()
         policy = load_policy(options.run_dir, options.action_rule)
         task = policy.own_task()
-    except CheckpointError as error:
+    except (CheckpointError, ConfigError) as error:
         return _complain("eval_render.py", str(error), 2)
     trace = render.Trace()
     try:
@@ -245,14 +272,16 @@ def _eval(options: EvalOptions) -> int:
         "env_steps": int(policy.env_steps),
         "action_rule": policy.action_rule,
     }
-    _print_table(report, evaluation.played_in)
+    # Whoever reads it may have closed the pipe; Rich ends the program there.
+    with contextlib.suppress(OSError, SystemExit):
+        _print_table(report, evaluation.played_in)
     path = options.score_dir / "eval.json"
     try:
         write_json(path, report)
     except OSError as error:
         return _complain("eval_render.py", f"{path} cannot be written: {error.strerror}.", 1)
     # Not through rich: a long path must stay on one line.
-    print(f"Scores: {path}")
+    _say(f"Scores: {path}")
     if options.video:
         median = evaluation.median_episode
         name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
@@ -271,12 +300,13 @@ def _film(task: Any, qpos: list[Any], path: Path) -> None:
     try:
         render.write_video(qpos, path, task=task)
         mp4.frame_strip(path, path.with_suffix(".png"))
-    except OSError as error:
-        _complain("eval_render.py", f"The scores stand, but no video could be written: {error}.", 0)
+    except (OSError, RuntimeError, ConfigError) as error:
+        said = str(error).rstrip(".")
+        _complain("eval_render.py", f"The scores stand, but no video could be written: {said}.", 0)
         return
-    print(f"Video of the median episode: {path}")
+    _say(f"Video of the median episode: {path}")
     if render.find_gl() is None:
-        print(f"It was drawn without OpenGL. {render.gl_advice()}")
+        _say(f"It was drawn without OpenGL. {render.gl_advice()}")
 
 
 def _print_table(report: dict[str, Any], played_in: str) -> None:
@@ -299,6 +329,12 @@ def _print_table(report: dict[str, Any], played_in: str) -> None:
     )
 
 
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        print(text, flush=True)
+
+
 def _complain(command: str, what: Exception | str, status: int) -> int:
-    print(f"{command}: {what}", file=sys.stderr)
+    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+        print(f"{command}: {what}", file=sys.stderr)
     return status

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mjx_dm import settings
+from mjx_dm.files import read_json
 from mjx_dm.settings import ConfigError, replace, setting
 
 __all__ = ["Config", "ConfigError", "load", "replace", "to_json"]
@@ -46,7 +47,8 @@ ACTIVATIONS = ("relu", "silu")
 # What does not change the state's shapes or what the weights mean.
 MAY_CHANGE_ON_RESUME = {
     "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes", "keep_checkpoints",
-    "save_replay", "eval_every", "eval_episodes", "matmul_precision", "max_episode_steps",
+    "save_replay", "replay_minutes", "eval_every", "eval_episodes", "matmul_precision",
+    "max_episode_steps",
 }  # fmt: skip
 
 
@@ -184,7 +186,7 @@ class CriticSettings:
     """Updates between two target steps."""
     critic: str = setting("categorical", choices=CRITICS)
     """categorical (the distribution of the return) or scalar (its mean)."""
-    num_atoms: int = setting(101, at_least=2)
+    num_atoms: int = setting(101, above=1, at_most=100_000)
     """Atoms of the categorical critic."""
     atom_floor: float = setting(math.inf, above=0, may_be_infinite=True)
     """Nats by which an atom may start below the one at return 0; inf starts the critic as a bump of
@@ -227,6 +229,10 @@ class RunSettings:
     resume: bool = False
     """Go on from the newest intact checkpoint in run_dir, with the settings saved there; a setting
     that is changed then is saved in their place."""
+    init_from: str = ""
+    """Begin with the policy of a run, a folder best or a policy.json: its actor and the statistics
+    of its observations. It draws the random_steps; the critics begin anew, and learn alone for
+    their first 5,000 updates."""
     seed: int = setting(0, power_of_2=32, may_exceed_int32=True)
     """Of everything that is drawn."""
     env_steps: int = setting(10_000_000, above=0, may_exceed_int32=True)
@@ -243,6 +249,9 @@ class RunSettings:
     """Keep the replay when the run ends or is stopped (four bytes for every number of
     a transition), so that --resume goes on as if nothing had happened; without it the policy
     forgets at first."""
+    replay_minutes: float | None = setting(30.0, above=0)
+    """Minutes between copies of the replay while training goes on, of which a kill leaves the
+    newest; none saves it at the end alone. Takes its size once more in memory and on the disk."""
     eval_every: int = setting(0, at_least=0, may_exceed_int32=True)
     """Environment steps between evaluations in the task; 0 evaluates at the end only."""
     eval_episodes: int = setting(10, above=0)
@@ -282,7 +291,7 @@ def library_of(task: str) -> str | None:
 def load(path: Path) -> Config:
     """The settings in the `config.json` of a run. Raises ConfigError if it cannot be read."""
     try:
-        raw = json.loads(path.read_text())
+        raw = read_json(path)
         if not isinstance(raw, dict):
             raise ValueError("it holds no settings")
     except (OSError, ValueError) as error:

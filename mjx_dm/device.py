@@ -1,7 +1,15 @@
 """What JAX runs on, and what its compiler is told for it."""
 
+import functools
 import os
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, ParamSpec, TypeVar, cast
+
+from mjx_dm.settings import ConfigError
+
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
 
 # How kernels lie in a CUDA graph: XLA's default, LHS, has them one after another. CONCURRENT has
 # those beside each other that do not wait for each other: 1.39 times the updates/s at a batch of
@@ -14,6 +22,51 @@ def platform() -> str:
     import jax
 
     return jax.default_backend()
+
+
+def check() -> None:
+    """Has JAX find its devices. Raises ConfigError where JAX_PLATFORMS names what is not there.
+
+    The CPU, where policies are scored, is added to the platforms where that is still possible.
+    """
+    import jax
+
+    asked = cast(Any, jax.config).jax_platforms
+    if asked and "cpu" not in asked.split(","):
+        # Of no effect where JAX has found its devices already.
+        jax.config.update("jax_platforms", f"{asked},cpu")
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"JAX finds no device with JAX_PLATFORMS={asked}: unset it, or set it to cpu "
+            f"({' '.join(str(error).split())[:200] or type(error).__name__})."
+        ) from error
+    try:
+        jax.devices("cpu")
+    except RuntimeError as error:
+        raise ConfigError(
+            f"JAX_PLATFORMS={asked} leaves out the CPU, where policies are scored: set it to "
+            f"{asked},cpu."
+        ) from error
+
+
+def float32() -> AbstractContextManager[None]:
+    """Inside, this thread's programs are in float32, whatever JAX_ENABLE_X64 says."""
+    import jax
+
+    return cast(Any, jax).enable_x64(False)
+
+
+def in_float32(function: Callable[Given, Found]) -> Callable[Given, Found]:
+    """`function`, called or traced inside `float32`."""
+
+    @functools.wraps(function)
+    def call(*args: Given.args, **kwargs: Given.kwargs) -> Found:
+        with float32():
+            return function(*args, **kwargs)
+
+    return call
 
 
 def compiler_options() -> dict[str, Any]:

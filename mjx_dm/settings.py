@@ -123,7 +123,8 @@ def _check(name: str, value: Any, allowed: Range) -> None:
     infinite = isinstance(value, float) and not math.isfinite(value)
     if infinite and not (allowed.may_be_infinite and value == math.inf):
         raise ConfigError(f"{shown} be a finite number.")
-    if isinstance(value, int) and value >= 2**31 and not allowed.may_exceed_int32:
+    exceeds = any(isinstance(x, int) and x >= 2**31 for x in numbers)
+    if exceeds and not allowed.may_exceed_int32:
         raise ConfigError(f"{shown} be less than 2^31.")
     if allowed.power_of_2 is not None and not 0 <= value < 2**allowed.power_of_2:
         raise ConfigError(f"{shown} be at least 0 and less than 2^{allowed.power_of_2}.")

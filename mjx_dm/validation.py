@@ -4,6 +4,7 @@ import math
 
 from mjx_dm import settings
 from mjx_dm.config import Config, ConfigError, library_of
+from mjx_dm.files import LOCK
 from mjx_dm.presets import PRESETS
 
 # What one learner alone reads.
@@ -56,7 +57,9 @@ def new_directory(config: Config) -> Config:
     directory = config.directory
     if directory.exists() and not directory.is_dir():
         raise ConfigError(f"The run directory {directory} is a file; give another --run-dir.")
-    if directory.exists() and any(directory.iterdir()):
+    # A lock alone is that of a run which ended before it wrote anything, or of one that lives: its
+    # owner is looked for when the lock is taken.
+    if directory.exists() and any(x.name != LOCK for x in directory.iterdir()):
         raise ConfigError(
             f"The run directory {directory} exists already; give another --run-dir (make demo "
             "takes RUN=runs/other), or go on with --resume."

@@ -42,7 +42,7 @@ def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
         (["--proposal", "sideways"], "--proposal sideways is unknown; choose from prior or policy"),
         (["--task", "Cartwheel-v0"], "--task Cartwheel-v0 is unknown; choose from Ant-v4, "),
         (["--critic-widths", "256", "0"], "--critic-widths 256 0 must be greater than 0"),
-        (["--num-atoms", "1"], "--num-atoms 1 must be at least 2"),
+        (["--num-atoms", "1"], "--num-atoms 1 must lie above 1 and at most at 100000"),
         (["--alpha", "-1"], "--alpha -1.0 must not be negative"),
         (["--normalize-reward", "--value-max", "0"], "--normalize-reward fits"),
         (["--seed", "-1"], "--seed -1"),

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import platform
-import resource
 import subprocess
 from collections.abc import Sequence
 from importlib import metadata
@@ -15,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mjx_dm import host
 from mjx_dm.bench.cases import Case
 from mjx_dm.bench.measure import Failure
 from mjx_dm.bench.options import Options, batch_sizes
@@ -85,8 +85,8 @@ def machine() -> dict[str, Any]:
         "device": device.device_kind,
         "platform": device.platform,
         "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": round(os.getloadavg()[0], 2),
+        "cores": host.cores(),
+        "load": host.load(),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in _VERSIONS if name in installed},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
@@ -94,12 +94,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def peak_mib() -> float:
-    """Most memory held so far, in MiB: by the device's account, or the process's own on a CPU."""
+def peak_mib() -> float | None:
+    """Most memory held so far, in MiB: by the device's account, or the process's own on a CPU
+    (None on Windows)."""
     held = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use")
-    if held is not None:
-        return held / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    if held is None:
+        held = host.peak_memory()
+    return None if held is None else held / 2**20
 
 
 def _row(case: Case) -> dict[str, Any]:

@@ -15,9 +15,10 @@ def figures(report: dict[str, Any], width: int) -> Table:
     seconds to compile and MiB."""
     caption = (
         f"An env step is {report['physics_steps_per_env_step']} physics steps. Share: rollout of "
-        "bare physics, whole of what its physics and updates alone would allow. "
-        f"Peak memory {report['peak_mib']:,.0f} MiB."
+        "bare physics, whole of what its physics and updates alone would allow."
     )
+    if (peak := report.get("peak_mib")) is not None:
+        caption += f" Peak memory {peak:,.0f} MiB."
     more = [
         ("quartiles", 95, lambda row: f"{number(row['q1'])}–{number(row['q3'])}"),
         ("compiled s", 135, lambda row: f"{row['compile_seconds']:.1f}"),

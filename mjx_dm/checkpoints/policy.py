@@ -15,7 +15,7 @@ from mjx_dm import config as configs
 from mjx_dm.checkpoints import acting, policy_file
 from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.acting import Act
-from mjx_dm.checkpoints.manifest import CheckpointError
+from mjx_dm.checkpoints.manifest import CheckpointError, brief
 from mjx_dm.checkpoints.policy_file import PolicyFile
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.learner import action_rules, make_learner, networks
@@ -131,8 +131,8 @@ def export_policy(run_dir: Path, directory: Path, step: int | None = None) -> No
     """
     settings, spaces, version = _settings(run_dir / "config.json")
     found, arrays = checkpoint.restore_arrays(run_dir / "checkpoints", step)
-    actor, normalizer = arrays["learner"]["average_actor"], arrays["normalizer"]
-    keep_policy(directory, settings, spaces, found, actor, normalizer, version)
+    learner, normalizer = _learned(arrays, run_dir, spaces)
+    keep_policy(directory, settings, spaces, found, learner["average_actor"], normalizer, version)
     if (run_dir / loading.FOLDER).is_dir():
         shutil.copytree(run_dir / loading.FOLDER, directory / loading.FOLDER, dirs_exist_ok=True)
 
@@ -175,7 +175,7 @@ def _from_run(directory: Path, rule: str) -> Policy:
     distribution = acting.describe(networks.policy_network(settings, spaces)).distribution
     words = _in_words(rule, distribution, directory)
     step, arrays = checkpoint.restore_arrays(directory / "checkpoints")
-    learner, normalizer = arrays["learner"], Normalizer(**arrays["normalizer"])
+    learner, normalizer = _learned(arrays, directory, spaces)
     described = jax.eval_shape(make_learner(settings, spaces).init, jax.random.key(0))
     for name in ("average_actor", "critic"):
         _check_shapes(
@@ -220,6 +220,28 @@ def _settings(path: Path) -> tuple[Config, Spaces, int]:
         return validate(settings), spaces, version
     except ConfigError as error:
         raise CheckpointError(f"{path} holds what cannot run: {error}") from error
+
+
+def _learned(
+    arrays: dict[str, Any], run_dir: Path, spaces: Spaces
+) -> tuple[dict[str, Any], Normalizer]:
+    """The learner and the normaliser of a run's checkpoint, which may hold anything."""
+    try:
+        learner, normalizer = arrays["learner"], Normalizer(**arrays["normalizer"])
+        kept = learner["average_actor"], learner["critic"], normalizer
+        finite = all(np.isfinite(x).all() for x in jax.tree.leaves(kept))
+    except (KeyError, TypeError, IndexError) as error:
+        raise CheckpointError(
+            f"The checkpoint in {run_dir / 'checkpoints'} does not hold a policy ({brief(error)})."
+        ) from error
+    size = (spaces.obs_size,)
+    shapes = {name: np.shape(x) for name, x in normalizer._asdict().items()}
+    if shapes != {"weight": (), "mean": size, "var": size} or not finite:
+        raise CheckpointError(
+            f"The checkpoint in {run_dir / 'checkpoints'} holds numbers that are not finite, or a "
+            f"normaliser of another size than the {size[0]} observations of its config.json."
+        )
+    return learner, normalizer
 
 
 def _one_obs(spaces: Spaces) -> jax.ShapeDtypeStruct:

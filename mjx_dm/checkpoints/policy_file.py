@@ -6,33 +6,33 @@ A policy is two files of one name, in any folder::
     policy.safetensors    its weights, "actor/..." and "normalizer/..."
 
 The description holds everything that acting needs, so that a policy outlives the settings of the
-version that trained it. Every failure is a CheckpointError of one sentence.
+version that trained it. Its seal is the SHA-256 of all the rest of it; format 1 had none. Both
+files may come from a stranger: types and sizes are checked before anything is made of them. Every
+failure is a CheckpointError of one sentence.
 """
 
 import hashlib
 import json
-import math
 import os
 import platform
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as safetensors
 
-from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, brief, fsync
+from mjx_dm.checkpoints import values, weights
+from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, brief, fsync, seal
 from mjx_dm.config import ACTIVATIONS, DISTRIBUTIONS, OBS_DTYPES
-from mjx_dm.files import write_json
+from mjx_dm.files import read_json, write_json
 from mjx_dm.types import Spaces
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+NOT_SEALED = 1
 NAME = "policy.json"
-_WEIGHTS = ".safetensors"
+_MOST_UNITS = 2**24
 _VERSIONS = ("mjx-dm", "jax", "flax", "mujoco", "gymnasium", "numpy")
 
 
@@ -82,21 +82,21 @@ def write(directory: Path, policy: PolicyFile) -> Path:
     the policy that was there before. Raises SaveError where it cannot be written.
     """
     path = directory / NAME
-    weights = path.with_suffix(_WEIGHTS)
+    kept = path.with_suffix(weights.SUFFIX)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        arrays = {"actor": policy.actor, "normalizer": policy.normalizer}
-        data = safetensors.save(dict(_flat(arrays)))
-        unfinished = weights.with_name(f".{weights.name}.unfinished")
+        data = weights.packed({"actor": policy.actor, "normalizer": policy.normalizer})
+        unfinished = kept.with_name(f".{kept.name}.unfinished")
         unfinished.write_bytes(data)
         fsync(unfinished)
-        if weights.exists():
-            shutil.copyfile(weights, _previous(weights))
-            fsync(_previous(weights))
-        os.replace(unfinished, weights)
-        write_json(path, _described(policy, hashlib.sha256(data).hexdigest()))
+        if kept.exists():
+            shutil.copyfile(kept, weights.previous(kept))
+            fsync(weights.previous(kept))
+        os.replace(unfinished, kept)
+        described = _described(policy, hashlib.sha256(data).hexdigest())
+        write_json(path, described | {"seal": seal(described)})
         fsync(directory)
-        _previous(weights).unlink(missing_ok=True)
+        weights.previous(kept).unlink(missing_ok=True)
     except OSError as error:
         raise SaveError(f"The policy {path} could not be written ({brief(error)}).") from error
     return path
@@ -106,33 +106,44 @@ def read(path: Path) -> PolicyFile:
     """The policy of a JSON file, or of the weights beside it. Raises CheckpointError."""
     path = path.with_suffix(".json")
     raw = describe(path)
-    try:
-        policy = PolicyFile(
-            **_typed(raw),
-            **_weights(path.with_suffix(_WEIGHTS), raw["sha256"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} does not describe a policy ({brief(error)}): copy both files again."
-        ) from error
-    _check_sizes(path, policy)
-    return policy
+    typed = _typed(raw)
+    spaces, network = typed["spaces"], typed["network"]
+    ends = network.num_components * spaces.action_size
+    units = (spaces.obs_size, *network.widths, ends)
+    arrays = weights.read(path.with_suffix(weights.SUFFIX), raw["sha256"], units)
+    return PolicyFile(**typed, **arrays)
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What the JSON file says, its weights unread. Raises CheckpointError."""
+    """What the JSON file says, once it is found to describe a policy; its weights are not read.
+
+    Raises CheckpointError.
+    """
     try:
-        raw = json.loads(path.read_text())
+        raw = read_json(path)
         version = raw["format"]
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({brief(error)}).") from error
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not the description of a policy.") from error
-    if version != FORMAT_VERSION:
+    if version not in (FORMAT_VERSION, NOT_SEALED) or isinstance(version, bool):
         raise CheckpointError(
-            f"{path} has format {json.dumps(version)} and this mjx_dm reads {FORMAT_VERSION}: load "
-            "it with the mjx_dm that wrote it."
+            f"{path} has format {json.dumps(version)[:40]} and this mjx_dm reads {NOT_SEALED} and "
+            f"{FORMAT_VERSION}: load it with the mjx_dm that wrote it."
         )
+    try:
+        if version != NOT_SEALED or "seal" in raw:
+            sealed = values.text(raw, "seal")
+            if sealed != seal({name: x for name, x in raw.items() if name != "seal"}):
+                raise CheckpointError(
+                    f"{path} does not match its own seal: it was damaged or changed by hand; copy "
+                    "both files again."
+                )
+        _typed(raw)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} does not describe a policy ({brief(error)}): copy both files again."
+        ) from error
     return raw
 
 
@@ -163,101 +174,57 @@ def _described(policy: PolicyFile, digest: str) -> dict[str, Any]:
 
 
 def _typed(raw: dict[str, Any]) -> dict[str, Any]:
-    """The fields of a PolicyFile but its weights; raises where one is missing or ill-typed."""
-    spaces, network, seen = raw["spaces"], raw["network"], raw["observations"]
-    found = {
-        "task": str(raw["task"]["name"]),
-        "task_options": dict(raw["task"].get("options", {})),
-        "task_version": int(raw["task"]["version"]),
-        "spaces": spaces_from(spaces),
-        "network": Network(**network | {"widths": tuple(int(x) for x in network["widths"])}),
-        "obs_dtype": seen["dtype"],
-        "normalize_obs": bool(seen["normalize"]),
-        "env_steps": int(raw["env_steps"]),
-        "eval_return": None if raw["eval_return"] is None else float(raw["eval_return"]),
-        "settings": dict(raw["settings"]),
-        "versions": dict(raw["versions"]),
+    """The fields of a PolicyFile but its weights; raises ValueError where one is missing or is not
+    of its type."""
+    task, network, seen = (values.group(raw, x) for x in ("task", "network", "observations"))
+    values.text(raw, "sha256")
+    widths = values.listed(network, "widths")
+    if not 0 < len(widths) <= 64:
+        raise ValueError("widths is not a list of 1 to 64 sizes")
+    units = {str(i): width for i, width in enumerate(widths)}
+    if unknown := network.keys() - {x.name for x in fields(Network)}:
+        raise ValueError(f"{min(unknown)[:40]} is unknown")
+    log_std_min, log_std_max = (values.number(network, f"log_std_{x}") for x in ("min", "max"))
+    if log_std_min > log_std_max:
+        raise ValueError("log_std_min is above log_std_max")
+    return {
+        "task": values.text(task, "name"),
+        "task_options": values.group({"options": {}} | task, "options"),
+        "task_version": values.whole(task, "version", 0, 2**31),
+        "spaces": spaces_from(values.group(raw, "spaces")),
+        "network": Network(
+            widths=tuple(values.whole(units, i, 1, _MOST_UNITS) for i in units),
+            num_components=values.whole(network, "num_components", 1, _MOST_UNITS),
+            activation=values.text(network, "activation", ACTIVATIONS),
+            layer_norm=values.truth(network, "layer_norm"),
+            bounded=values.truth(network, "bounded"),
+            log_std_min=log_std_min,
+            log_std_max=log_std_max,
+            distribution=values.text(
+                {"distribution": "mixture"} | network, "distribution", DISTRIBUTIONS
+            ),
+        ),
+        "obs_dtype": values.text(seen, "dtype", OBS_DTYPES),
+        "normalize_obs": values.truth(seen, "normalize"),
+        "env_steps": values.whole(raw, "env_steps", 0, 10**18),
+        "eval_return": None
+        if raw.get("eval_return") is None
+        else values.number(raw, "eval_return"),
+        "settings": values.group(raw, "settings"),
+        "versions": {x: values.text(raw["versions"], x) for x in values.group(raw, "versions")},
     }
-    for value, choices in (
-        (found["obs_dtype"], OBS_DTYPES),
-        (found["network"].activation, ACTIVATIONS),
-        (found["network"].distribution, DISTRIBUTIONS),
-    ):
-        if value not in choices:
-            raise ValueError(f"{value} is not one of {', '.join(choices)}")
-    return found
 
 
 def spaces_from(raw: dict[str, Any]) -> Spaces:
-    """Spaces from JSON; raises KeyError, TypeError or ValueError where they are none."""
-    low, high = (tuple(map(float, raw[name])) for name in ("action_low", "action_high"))
-    privileged = raw.get("privileged_size")
-    spaces = Spaces(
-        int(raw["obs_size"]),
-        int(raw["action_size"]),
-        low,
-        high,
-        None if privileged is None else int(privileged),
-    )
+    """Spaces from JSON; raises ValueError where they are none."""
+    obs, action = (values.whole(raw, f"{name}_size", 1, _MOST_UNITS) for name in ("obs", "action"))
+    low, high = (values.numbers(raw, name) for name in ("action_low", "action_high"))
+    privileged = None
+    if raw.get("privileged_size") is not None:
+        privileged = values.whole(raw, "privileged_size", 1, _MOST_UNITS)
+    spaces = Spaces(obs, action, low, high, privileged)
     if not len(low) == len(high) == spaces.action_size:
         raise ValueError("the box of actions has another size than actions")
-    bounds = zip(low, high, strict=True)
-    if not all(-math.inf < a < b < math.inf for a, b in bounds):
-        raise ValueError("the box of actions is empty or unbounded")
+    if not all(a < b for a, b in zip(low, high, strict=True)):
+        raise ValueError("the box of actions is empty")
     return spaces
-
-
-def _weights(path: Path, digest: str) -> dict[str, Any]:
-    """The arrays whose bytes have the digest."""
-    seen = False
-    for candidate in (path, _previous(path)):
-        try:
-            data = candidate.read_bytes()
-        except OSError as error:
-            if candidate == path:
-                raise CheckpointError(f"{path} cannot be read ({brief(error)}).") from error
-            break
-        seen = hashlib.sha256(data).hexdigest() == digest
-        if seen:
-            break
-    if not seen:
-        raise CheckpointError(
-            f"{path} does not have the SHA-256 that {path.with_suffix('.json').name} tells: it is "
-            "damaged, or of another policy; copy both files again."
-        )
-    try:
-        arrays = safetensors.load(data)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} cannot be read ({brief(error)}).") from error
-    nested: dict[str, Any] = {"actor": {}, "normalizer": {}}
-    for name, array in arrays.items():
-        *parents, last = name.split("/")
-        node = nested
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = array
-    return {"actor": nested["actor"], "normalizer": nested["normalizer"]}
-
-
-def _check_sizes(path: Path, policy: PolicyFile) -> None:
-    """The normaliser's; those of the network are checked where it is built."""
-    size = (policy.spaces.obs_size,)
-    shapes = {name: array.shape for name, array in policy.normalizer.items()}
-    if shapes != {"weight": (), "mean": size, "var": size}:
-        raise CheckpointError(
-            f"The normaliser in {path.with_suffix(_WEIGHTS)} is not one of the {size[0]} "
-            f"observations that {path.name} tells of: copy both files again."
-        )
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}/")
-        else:
-            # Row by row: safetensors writes the memory as it lies.
-            yield f"{prefix}{name}", np.ascontiguousarray(value).reshape(np.shape(value))
-
-
-def _previous(weights: Path) -> Path:
-    return weights.with_name(f".{weights.name}.previous")

@@ -15,7 +15,7 @@ import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,19 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mjx_dm.checkpoints.leaves import (
+    Leaf,
+    Parts,
+    as_template,
+    describe,
+    nest,
+    parts,
+    read_leaves,
+    shape_and_dtype,
+    to_leaves,
+)
 from mjx_dm.checkpoints.manifest import (
+    MOST_STEPS,
     CheckpointError,
     SaveError,
     brief,
@@ -39,15 +51,14 @@ __all__ = ["CheckpointError", "latest_step", "restore", "restore_arrays", "save"
 
 TREE = "tree"
 _SAVING, _REPLACED = ".saving-", ".replaced-"
-_Path = tuple[str, ...]
 
 
 def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -> Path:
-    """Writes `directory/<step, 12 digits>/` atomically, then prunes to the newest `keep`.
+    """Writes `directory/<step, at least 12 digits>/` atomically, then prunes to the newest `keep`.
 
     Args:
         directory: holds one folder per step; made if absent.
-        step: env steps so far, 0 <= step < 10^12. A checkpoint of the same step is replaced.
+        step: env steps so far, 0 <= step < 10^18. A checkpoint of the same step is replaced.
         tree: any pytree of jax or NumPy arrays, numbers and typed PRNG keys. Copied to the host.
         keep: complete checkpoints to leave, at least 1; the one just written always stays.
 
@@ -59,11 +70,11 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
         SaveError: the files could not be written (disk full, no permission); earlier checkpoints
             are untouched.
     """
-    if not 0 <= step < 10**12:
-        raise CheckpointError(f"A checkpoint's step must lie in [0, 10^12), {step} does not.")
+    if not 0 <= step < MOST_STEPS:
+        raise CheckpointError(f"A checkpoint's step must lie in [0, 10^18), {step} does not.")
     if keep < 1:
         raise CheckpointError(f"keep must be at least 1, so that a checkpoint stays, not {keep}.")
-    leaves, arrays = _to_leaves(tree)
+    leaves, arrays = to_leaves(tree)
     directory = Path(directory).absolute()
     final = directory / f"{step:012d}"
     temporary = directory / f"{_SAVING}{final.name}"
@@ -72,7 +83,7 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
         _clear_leftovers(directory)
         temporary.mkdir()
         with _orbax() as orbax:
-            orbax.save(temporary / TREE, args=ocp.args.PyTreeSave(_nest(arrays)))
+            orbax.save(temporary / TREE, args=ocp.args.PyTreeSave(nest(arrays)))
         # Orbax names this machine's folders there; the manifest is what says "complete".
         (temporary / TREE / "commit_success.txt").unlink(missing_ok=True)
         write_manifest(temporary, step, leaves)
@@ -113,11 +124,11 @@ def restore(
             the file and the intact older step); a leaf differs from the template's.
     """
     path, manifest = find_verified(directory, step)
+    described = read_leaves(path, manifest["leaves"])
     expected, treedef = jax.tree_util.tree_flatten_with_path(template)
-    templates = {_parts(key_path): leaf for key_path, leaf in expected}
-    described = {tuple(leaf["path"]): leaf for leaf in manifest["leaves"]}
-    there = {x: _describe(leaf["shape"], leaf["dtype"]) for x, leaf in described.items()}
-    here = {x: _describe(*_shape_and_dtype(leaf)) for x, leaf in templates.items()}
+    templates = {parts(key_path): leaf for key_path, leaf in expected}
+    here = {x: describe(*shape_and_dtype(leaf)) for x, leaf in templates.items()}
+    there = {x: describe(leaf.shape, leaf.dtype) for x, leaf in described.items()}
     for x in here | there:
         if here.get(x) != there.get(x):
             raise CheckpointError(
@@ -125,9 +136,9 @@ def restore(
                 f"{here.get(x, 'absent')} in this run's state: restore it with the configuration "
                 "that wrote it."
             )
-    arrays = _read_arrays(path, manifest)
+    arrays = _read_arrays(path, described)
     leaves = [
-        _as_template(arrays.pop(x), described[x]["key_impl"], leaf) for x, leaf in templates.items()
+        as_template(arrays.pop(x), described[x].key_impl, leaf) for x, leaf in templates.items()
     ]
     return manifest["step"], jax.tree_util.tree_unflatten(treedef, leaves)
 
@@ -147,7 +158,7 @@ def restore_arrays(
         CheckpointError: as `restore`, less the comparison with a template.
     """
     path, manifest = find_verified(directory, step)
-    return manifest["step"], _nest(_read_arrays(path, manifest))
+    return manifest["step"], nest(_read_arrays(path, read_leaves(path, manifest["leaves"])))
 
 
 def latest_step(directory: str | os.PathLike) -> int | None:
@@ -155,103 +166,49 @@ def latest_step(directory: str | os.PathLike) -> int | None:
     return max(complete(Path(directory)), default=None)
 
 
-# Leaves -------------------------------------------------------------------------------------------
-
-
-def _to_leaves(tree: Any) -> tuple[list[dict[str, Any]], dict[_Path, np.ndarray]]:
-    """What the manifest says of each leaf, and the arrays that have elements.
-
-    A typed PRNG key is its key data and the name of its generator.
-    """
-    described: dict[str, dict[str, Any]] = {}
-    arrays = {}
-    for key_path, value in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        path, key_impl = _parts(key_path), None
-        name = ".".join(path)
-        if name in described:
-            raise CheckpointError(f"Two leaves of the tree are called {name}: rename one of them.")
-        shape, dtype = _shape_and_dtype(value)
-        if _is_typed_key(value):
-            key_impl, value = str(jax.random.key_impl(value)), jax.random.key_data(value)
-        array = np.asarray(jax.device_get(value))
-        # JAX's extension types, such as bfloat16, have NumPy's kind "V", as its records have.
-        is_numeric = array.dtype.kind in "biufcV" and not array.dtype.names
-        if not is_numeric or (key_impl and not array.size):
-            raise CheckpointError(
-                f"Leaf {name} is {_describe(shape, dtype)}, and a checkpoint holds only arrays, "
-                "numbers and PRNG keys."
-            )
-        described[name] = {"path": path, "shape": shape, "dtype": dtype, "key_impl": key_impl}
-        if array.size:
-            arrays[path] = array
-    if not arrays:
-        raise CheckpointError("The tree to save holds no numbers: pass the state of the run.")
-    return list(described.values()), arrays
-
-
-def _parts(key_path: tuple[Any, ...]) -> _Path:
-    """A leaf's path as field names, dict keys and positions."""
-    return tuple(jax.tree_util.keystr((x,), simple=True) for x in key_path) or ("value",)
-
-
-def _shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], str]:
-    if not hasattr(leaf, "dtype"):
-        leaf = np.asarray(leaf)
-    return tuple(leaf.shape), str(leaf.dtype)
-
-
-def _describe(shape: Iterable[int], dtype: str) -> str:
-    return f"{dtype}[{', '.join(map(str, shape))}]"
-
-
-def _is_typed_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _as_template(array: np.ndarray, key_impl: str | None, template: Any) -> Any:
-    if key_impl is not None:
-        return jax.random.wrap_key_data(jnp.array(array), impl=key_impl)
-    if isinstance(template, (bool, int, float, complex)):
-        return array.item()
-    if isinstance(template, np.ndarray):
-        return array
-    if isinstance(template, np.generic):
-        return array[()]
-    # A copy: a donated buffer must belong to JAX, not to NumPy.
-    return jnp.array(array)
-
-
-def _nest(arrays: Mapping[_Path, Any]) -> dict[str, Any]:
-    root: dict[str, Any] = {}
-    for path, array in arrays.items():
-        node = root
-        for part in path[:-1]:
-            node = node.setdefault(part, {})
-        node[path[-1]] = array
-    return root
-
-
 # Orbax and the disk -------------------------------------------------------------------------------
 
 
-def _read_arrays(folder: Path, manifest: dict[str, Any]) -> dict[_Path, np.ndarray]:
-    """Leaves by path. Orbax refuses arrays without elements, so those come from the manifest."""
-    arrays, wanted = {}, {}
-    for leaf in manifest["leaves"]:
-        if 0 in leaf["shape"]:
-            arrays[tuple(leaf["path"])] = np.zeros(leaf["shape"], jnp.dtype(leaf["dtype"]))
-        else:
-            wanted[tuple(leaf["path"])] = ocp.RestoreArgs(restore_type=np.ndarray)
+def _read_arrays(folder: Path, described: Mapping[Parts, Leaf]) -> dict[Parts, np.ndarray]:
+    """Leaves by path. Orbax refuses arrays without elements, so those are made here.
+
+    What Orbax's own files say of the arrays is held against the manifest before one is read.
+    """
+    stored = {path: leaf for path, leaf in described.items() if 0 not in leaf.shape}
+    wanted = {path: ocp.RestoreArgs(restore_type=np.ndarray) for path in stored}
     try:
         with _orbax() as orbax:
-            args = ocp.args.PyTreeRestore(restore_args=_nest(wanted))
+            _check_tree(folder, stored, orbax.metadata(folder / TREE).item_metadata.tree)
+            args = ocp.args.PyTreeRestore(restore_args=nest(wanted))
             tree = orbax.restore(folder / TREE, args=args)
+        _check_tree(folder, stored, tree)
+    except CheckpointError:
+        raise
     except Exception as error:
         raise CheckpointError(
             f"Orbax cannot read checkpoint {folder}, though its files match their digests "
             f"({brief(error)})."
         ) from error
-    return arrays | {_parts(x): array for x, array in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    found = {parts(x): array for x, array in jax.tree_util.tree_flatten_with_path(tree)[0]}
+    return {
+        path: found[path] if path in found else np.zeros(leaf.shape, jnp.dtype(leaf.array_dtype))
+        for path, leaf in described.items()
+    }
+
+
+def _check_tree(folder: Path, stored: Mapping[Parts, Leaf], tree: Any) -> None:
+    """Raises CheckpointError where `tree`, of arrays or their metadata, is not as described."""
+    here = {path: describe(leaf.array_shape, leaf.array_dtype) for path, leaf in stored.items()}
+    there = {
+        parts(x): describe(array.shape, str(array.dtype))
+        for x, array in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+    for x in here | there:
+        if here.get(x) != there.get(x):
+            raise CheckpointError(
+                f"Leaf {'.'.join(x)} of checkpoint {folder} is {there.get(x, 'absent')}, and its "
+                f"manifest says {here.get(x, 'absent')}: copy the checkpoint again."
+            )
 
 
 def _clear_leftovers(directory: Path) -> None:
@@ -268,7 +225,10 @@ def _clear_leftovers(directory: Path) -> None:
 
 def _prune(directory: Path, keep: int, written: Path) -> None:
     """Incomplete folders neither count nor go: they are not ours to judge."""
-    found = complete(directory)
+    try:
+        found = complete(directory)
+    except CheckpointError:
+        return  # what was to be saved is saved
     others = sorted((x for x in found if found[x].name != written.name), reverse=True)
     for step in others[keep - 1 :]:
         shutil.rmtree(found[step], ignore_errors=True)

@@ -1,7 +1,6 @@
 """MuJoCo's C engine on the CPU's cores, called from inside a compiled program."""
 
 import functools
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array, Bool, Float
 
+from mjx_dm import host
 from mjx_dm.device import platform
 from mjx_dm.engines.fields import AT_REST, needs_forward, needs_rne
 from mjx_dm.tasks.task import Fields, Task
@@ -71,7 +71,7 @@ class MujocoEngine:
         self._model = model
         self._reads = task.reads
         self._moves = Moves(task, model)
-        threads = min(len(os.sched_getaffinity(0)), num_envs)
+        threads = min(host.cores(), num_envs)
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads)
         self._lock = threading.Lock()

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mjx_dm.config import ConfigError
+from mjx_dm.device import float32, in_float32
 from mjx_dm.engines import Engine, check, choose_engine, make_engine
 from mjx_dm.envs.episodes import MAX_OBS, MAX_SPEED, EnvState, Outcome, Starts, Worlds, is_sound
 from mjx_dm.tasks import get_task
@@ -37,11 +38,15 @@ def make_env(
         if value < 1:
             raise ConfigError(f"{argument} must be at least 1, got {value}.")
     name, _ = choose_engine(engine)
-    return BatchEnv(task, make_engine(task, name, physics, num_envs), num_envs, seed, limit)
+    with float32():
+        return BatchEnv(task, make_engine(task, name, physics, num_envs), num_envs, seed, limit)
 
 
 class BatchEnv(Worlds):
-    """`reset(key)`, `step(state, action)` and `set_state(state, qpos, qvel)`, all jittable."""
+    """`reset(key)`, `step(state, action)` and `set_state(state, qpos, qvel)`, all jittable.
+
+    All numbers are float32 and int32, whatever JAX_ENABLE_X64 says.
+    """
 
     task: Task
 
@@ -57,6 +62,7 @@ class BatchEnv(Worlds):
         self.task = task
         self.engine = engine
 
+    @in_float32
     def advance(
         self, physics: PhysicsState, carried: Fields, action: Float[Array, "N act"]
     ) -> Outcome:
@@ -83,6 +89,7 @@ class BatchEnv(Worlds):
                 infos={name: jnp.where(valid, x, 0.0) for name, x in infos.items()},
             )
 
+    @in_float32
     def set_state(
         self, state: EnvState, qpos: Float[Array, "N nq"], qvel: Float[Array, "N nv"]
     ) -> EnvState:
@@ -104,6 +111,7 @@ class BatchEnv(Worlds):
             episode_return=jnp.zeros_like(state.episode_return),
         )
 
+    @in_float32
     def place(
         self, qpos: Float[Array, "N nq"], qvel: Float[Array, "N nv"]
     ) -> tuple[PhysicsState, Fields, Float[Array, "N obs"]]:

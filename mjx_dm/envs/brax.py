@@ -6,7 +6,7 @@ imported: a task's name in lower case with underscores, and "_mjx".
 
 import functools
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,8 @@ from brax.envs.base import Env, State
 from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Float
 
+from mjx_dm.config import ConfigError
+from mjx_dm.device import float32, in_float32
 from mjx_dm.engines import check, choose_engine, make_engine
 from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.tasks import get_task, task_names
@@ -41,7 +43,8 @@ class BraxEnv(Env):
     """One world of a task, to be mapped over many by Brax's `VmapWrapper` or `jax.vmap`.
 
     task: a name or a Task; other keyword arguments are its options. engine: mujoco, mjx, warp or
-    auto. physics: exact (v4 is the same), fast or auto. Under any nesting of vmap the engine steps
+    auto; backend="mjx", as Brax's own environments have it, is engine="mjx". physics: exact (v4 is
+    the same), fast or auto. Under any nesting of vmap the engine steps
     all worlds in one batch, so that `mujoco` works here too and Warp's contact buffers are sized
     for the worlds there are.
 
@@ -58,9 +61,21 @@ class BraxEnv(Env):
         task: str | Task = "Humanoid-v4",
         engine: str = "auto",
         physics: str = "v4",
+        backend: str | None = None,
         **options: Any,
     ):
+        if backend not in (None, "mjx"):
+            raise ConfigError(
+                f"backend {backend!r} is a physics of Brax's own, and {task} is simulated by "
+                f"MuJoCo: take backend='mjx', or engine='mujoco' or 'warp'."
+            )
+        if backend == "mjx":
+            if engine not in ("auto", "mjx"):
+                raise ConfigError(f"backend 'mjx' and engine {engine!r} differ: give one of them.")
+            engine = "mjx"
         check(engine, physics)
+        self._arguments = (task, engine, physics)
+        self._options = options
         self.task = get_task(task, **options)
         self._engine_name, _ = choose_engine(engine)
         self._physics = physics
@@ -73,6 +88,7 @@ class BraxEnv(Env):
         )
         self._terms = tuple(jax.eval_shape(self.task.reward, fields, fields, action)[1])
 
+    @in_float32
     def reset(self, rng: Array) -> State:
         """A fresh random state; consumes `rng`. Shapes: obs (obs,), reward and done ()."""
         physics, carried, obs = self._start(*self.task.reset(rng))
@@ -86,9 +102,10 @@ class BraxEnv(Env):
             info={},
         )
 
+    @in_float32
     def step(self, state: State, action: Float[Array, "act"]) -> State:
         """One step; `action` in the actuators' units."""
-        before = state.pipeline_state
+        before, action = state.pipeline_state, jnp.asarray(action, jnp.float32)
         led_to = self._step(before, action)
         valid = led_to.valid
         metrics = {name: led_to.infos[name] for name in self._terms}
@@ -101,6 +118,10 @@ class BraxEnv(Env):
             # Wrappers keep entries of their own in here.
             metrics={**state.metrics, **metrics, "broken": (~valid).astype(jnp.float32)},
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as what it was made from: it holds no state of its own."""
+        return functools.partial(type(self), **self._options), self._arguments
 
     @property
     def observation_size(self) -> int:
@@ -116,13 +137,23 @@ class BraxEnv(Env):
         return "mjx"
 
     @property
+    def sys(self) -> NoReturn:
+        """Refused: what Brax's randomization_fn changes and its renderer draws. The engines hold a
+        compiled model, the same for all worlds, which is not a pytree that could be mapped."""
+        # As Python says that there is none, so that hasattr is False.
+        raise AttributeError(
+            f"{self.task.name} has no brax System for a randomization_fn or a renderer: its "
+            "engines simulate one compiled MuJoCo model, which is env.task.model."
+        )
+
+    @property
     def dt(self) -> float:
         """Seconds between two actions."""
         return self.task.step_seconds
 
     def _make_worlds(self, num_envs: int) -> BatchEnv:
         # Called while tracing; the model's arrays must not become part of that trace.
-        with jax.ensure_compile_time_eval():
+        with jax.ensure_compile_time_eval(), float32():
             engine = make_engine(self.task, self._engine_name, self._physics, num_envs)
         return BatchEnv(self.task, engine, num_envs)
 

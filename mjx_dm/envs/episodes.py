@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mjx_dm.device import in_float32
 from mjx_dm.tasks.libraries import LibraryTask
 from mjx_dm.tasks.task import Fields, Task
 from mjx_dm.types import Spaces
@@ -45,7 +46,7 @@ class EnvState(NamedTuple):
     step itself led to. `valid` is False where a world broke in this step: it was reset, and
     neither its reward nor its successor means anything; `failed` is True where the engine itself
     said so (Warp or MJX ran out of room for contacts, or C met a bad state). `last_return` and
-    `last_length` belong to the newest episode that each world has finished (NaN and 0 before the
+    `last_length` belong to the newest episode that each world has finished (both 0 before the
     first), so that an average over worlds does not favour short episodes. `episode_step` counts
     towards the time limit, `episode_length` the steps really taken: they differ after a staggered
     start.
@@ -122,6 +123,7 @@ class Worlds(ABC):
         """`draw_starts` of each key: this episode's and the next one's."""
         return self.draw_starts(first), self.draw_starts(second)
 
+    @in_float32
     def reset(self, key: Array, stagger: bool = False) -> EnvState:
         """Fresh episodes in every world; consumes `key`.
 
@@ -148,7 +150,7 @@ class Worlds(ABC):
             episode_step=first if stagger else jnp.zeros(n, jnp.int32),
             episode_length=jnp.zeros(n, jnp.int32),
             episode_return=jnp.zeros(n),
-            last_return=jnp.full(n, jnp.nan, jnp.float32),
+            last_return=jnp.zeros(n),
             last_length=jnp.zeros(n, jnp.int32),
             starts=following,
             key=run_key,
@@ -159,6 +161,7 @@ class Worlds(ABC):
         """One step in every world; `action` in the actuators' units, charged unclipped."""
         return self.step_with_info(state, action)[0]
 
+    @in_float32
     def step_with_info(
         self, state: EnvState, action: Float[Array, "N act"]
     ) -> tuple[EnvState, dict[str, Float[Array, "N"]]]:
@@ -166,6 +169,7 @@ class Worlds(ABC):
 
         Of a world that broke all of them are 0.
         """
+        action = jnp.asarray(action, jnp.float32)
         key, start_key = jax.random.split(state.key)
         led_to = self.advance(state.physics, state.carried, action)
         reward, terminated, valid = led_to.reward, led_to.terminated, led_to.valid

@@ -4,7 +4,6 @@ A task that has none is scored by its own functions: `own_world`.
 """
 
 import math
-import os
 import platform
 import re
 import statistics
@@ -23,6 +22,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from mjx_dm.evaluation import library
 from mjx_dm.evaluation.acting import ACT_ROWS, Act, Acts, NoScore, OnStep, actions_of
 from mjx_dm.evaluation.own_world import SCORED_BY, OwnWorld, judge_of
+from mjx_dm.host import cores
 from mjx_dm.tasks import LibraryTask, any_task
 from mjx_dm.tasks.task import Task
 
@@ -175,7 +175,7 @@ def _play(
             on_step(i, _data(env))
 
     live = list(range(episodes))
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         while live:
             action = actions_of(act, task.spaces.action_size, obs, live)
             still_live = []
@@ -206,16 +206,10 @@ def _step_all(
     mj_step releases the GIL: 3,080 steps/s against 1,810 in a loop (20 episodes, 2 cores). A
     world's outcome depends on its own state and action alone, so the shares cannot change it.
     """
-    size = -(-len(live) // _cores())
+    size = -(-len(live) // cores())
     shares = [live[first : first + size] for first in range(0, len(live), size)]
     stepped = pool.map(lambda share: [envs[i].step(action[i]) for i in share], shares)
     return [outcome for share in stepped for outcome in share]
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # MuJoCo answers a broken state by silently starting over, and a broken control by zeroing it:

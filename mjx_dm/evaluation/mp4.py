@@ -15,7 +15,7 @@ def encode(
     raw = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {frames_per_second:.6f} -i -".split()
     coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-movflags", "+faststart", "-y"]
     with subprocess.Popen(
-        [*_ffmpeg(), *raw, *coded, str(path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        [*_ffmpeg(), *raw, *coded, _file(path)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
     ) as ffmpeg:
         assert ffmpeg.stdin and ffmpeg.stderr, "both are pipes"
         try:
@@ -64,7 +64,7 @@ def read_frames(path: str | Path, chosen: Iterable[int] | None = None) -> np.nda
     if chosen is not None:
         select = ["-vf", "select=" + "+".join(rf"eq(n\,{i})" for i in sorted(set(chosen)))]
     pictures = ["-f", "image2pipe", "-c:v", "ppm", "-fps_mode", "passthrough", "-"]
-    command = [*_ffmpeg(), "-i", str(path), *select, *pictures]
+    command = [*_ffmpeg(), "-i", _file(path), *select, *pictures]
     ffmpeg = subprocess.run(command, capture_output=True, check=False)
     if ffmpeg.returncode or not ffmpeg.stdout:
         raise OSError(f"{path} cannot be read as a video.")
@@ -79,7 +79,7 @@ def _length(video: str | Path) -> tuple[int, float]:
     """Frames and seconds."""
     import imageio_ffmpeg
 
-    return imageio_ffmpeg.count_frames_and_secs(str(video))
+    return imageio_ffmpeg.count_frames_and_secs(_file(video))
 
 
 def _ffmpeg() -> list[str]:
@@ -87,4 +87,16 @@ def _ffmpeg() -> list[str]:
     the caller may have running, can deadlock in a fork; subprocess by itself spawns."""
     import imageio_ffmpeg  # 68 MB that only films need
 
-    return [imageio_ffmpeg.get_ffmpeg_exe(), "-nostdin", "-loglevel", "error"]
+    try:
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise OSError(
+            "there is no ffmpeg program: pip install imageio-ffmpeg brings one, and "
+            "IMAGEIO_FFMPEG_EXE names another"
+        ) from error
+    return [program, "-nostdin", "-loglevel", "error"]
+
+
+def _file(path: str | Path) -> str:
+    """A path as ffmpeg takes it, which would read "run:2" as a protocol and "-o" as an option."""
+    return f"file:{Path(path).absolute()}"

@@ -1,10 +1,10 @@
 """What a run will need in memory, told before anything of it is allocated."""
 
-import os
 from typing import Any, NamedTuple
 
 import jax
 
+from mjx_dm import host
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.training.program import TrainState
 
@@ -41,15 +41,16 @@ def plan(shapes: TrainState, compiled: Any) -> Plan:
     )
 
 
-def available() -> int:
-    """Bytes that JAX may use on the first device; on a CPU, all of the machine's memory."""
+def available() -> int | None:
+    """Bytes that JAX may use on the first device; on a CPU, all of the machine's memory or of its
+    container's. None where nothing tells."""
     stats = jax.devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit") or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return stats.get("bytes_limit") or host.memory()
 
 
-def check(config: Config, needed: Plan, room: int) -> None:
+def check(config: Config, needed: Plan, room: int | None) -> None:
     """Raises ConfigError, with what would fit, where the run would not."""
-    if needed.total <= room:
+    if room is None or needed.total <= room:
         return
     rest = needed.total - needed.replay
     fits = int((room - rest) / needed.replay * config.replay.replay_size * 0.95)

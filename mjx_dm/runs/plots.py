@@ -2,12 +2,18 @@
 
 import math
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
+
+from mjx_dm.host import variable
+
+# A notebook's MPLBACKEND names one that this environment may lack; figures here have their own.
+with variable("MPLBACKEND", None):
+    import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,6 +23,8 @@ from matplotlib.ticker import EngFormatter
 from mjx_dm.runs.metrics import METRICS, read_metrics
 
 PLOTS = "plots"
+# Settings of matplotlib are the process's, and runs may end in several threads at once.
+_DRAWING = threading.Lock()
 
 # Any: matplotlib has no name for the type of its settings that all its versions share.
 STYLE: dict[Any, Any] = {
@@ -93,7 +101,7 @@ def plot_run(
     metrics = read_metrics(run_dir / METRICS)
     columns = {name: np.asarray(values, float) for name, values in metrics.items()}
     written = []
-    with matplotlib.rc_context(STYLE):
+    with _DRAWING, matplotlib.rc_context(STYLE):
         run = run_dir.resolve().name
         figures = {
             "learning_curve": _learning_curve(

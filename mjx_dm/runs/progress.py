@@ -3,6 +3,7 @@
 Nothing here touches a device: values arrive as numbers, already fetched.
 """
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -23,6 +24,9 @@ class Progress:
             always written.
         console: where to write; standard output by default.
         clock: seconds, for `interval`.
+
+    What cannot be written is left out. `is_closed` says that nobody reads any more: the other end
+    of the pipe is closed.
     """
 
     def __init__(
@@ -40,6 +44,7 @@ class Progress:
         self._live = Live(console=self._console, refresh_per_second=4)
         self._last_line_at = -math.inf
         self._pending: str | None = None
+        self.is_closed = False
 
     def __enter__(self) -> "Progress":
         if self._console.is_terminal:
@@ -47,7 +52,8 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._live.stop()
+        with contextlib.suppress(OSError, SystemExit):
+            self._live.stop()
         self._write_pending()
 
     def update(
@@ -81,7 +87,15 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Writes a message above the live display, or a line of its own."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        encoding = self._console.encoding
+        text = text.encode(encoding, "replace").decode(encoding)
+        try:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        except SystemExit:
+            # Rich ends the program there, after it has led standard output to nowhere.
+            self.is_closed = True
+        except (OSError, ValueError):
+            pass  # a disk that is full, a terminal that is gone, a file that is closed
 
     def _write_pending(self) -> None:
         if self._pending is not None:

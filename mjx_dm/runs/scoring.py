@@ -1,20 +1,21 @@
 """A run scores its own policy in its task while it trains, and keeps the best in best/."""
 
 import math
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints.acting import act_of_run
-from mjx_dm.checkpoints.manifest import CheckpointError
+from mjx_dm.checkpoints.manifest import CheckpointError, SaveError
 from mjx_dm.checkpoints.policy import keep_policy
 from mjx_dm.config import Config
-from mjx_dm.device import platform
+from mjx_dm.device import float32, platform
 from mjx_dm.evaluation.evaluate import Evaluation, NoScore, evaluate
 from mjx_dm.learner.state import Params
 from mjx_dm.runs.metrics import MetricsWriter
@@ -44,6 +45,7 @@ class Scores:
     Episodes are played on the CPU. Where training runs on an accelerator it goes on meanwhile, and
     a score is written once it is there, under the steps that its policy had been trained for.
     `say` is told every score, in a sentence; `wall_seconds` tells the run's time on the wall.
+    Leaving the scores as a context gives up the episodes that are being played.
     """
 
     def __init__(
@@ -61,6 +63,17 @@ class Scores:
         self.last_scored = -1
         self._player = ThreadPoolExecutor(1)
         self._playing: Played | None = None
+        self._is_over = threading.Event()
+        # The best policy so far, where the disk did not take it.
+        self._to_keep: tuple[Played, float] | None = None
+        self._is_told = False
+
+    def __enter__(self) -> "Scores":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_over.set()
+        self._player.shutdown(wait=False)
 
     def score(self, state: TrainState, env_steps: int, train_seconds: float) -> None:
         """Has `eval_episodes` whole episodes played, once for every `env_steps`."""
@@ -80,11 +93,12 @@ class Scores:
 
         Episodes that have no score, as a broken simulation has none, are told and training goes on.
         """
+        self._keep()
         played = self._playing
         if played is None or not (wait or played.result.done()):
             return
         self._playing = None
-        env_steps, train_seconds, actor, normalizer, _ = played
+        env_steps, train_seconds = played.env_steps, played.train_seconds
         try:
             result = played.result.result()
         except NoScore as error:
@@ -108,25 +122,53 @@ class Scores:
         )
         if result.mean > self.best_return:
             self.best_return = result.mean
+            self._to_keep = played, result.mean
+            self._keep()
+
+    def _keep(self) -> None:
+        """Writes the best policy to best/; one that the disk does not take is kept for later."""
+        if self._to_keep is None:
+            return
+        played, score = self._to_keep
+        try:
             keep_policy(
                 self.directory,
                 self.config,
                 self.task.spaces,
-                env_steps,
-                actor,
-                normalizer,
+                played.env_steps,
+                played.actor,
+                played.normalizer,
                 self.task.version,
-                result.mean,
+                score,
             )
             loading.keep(self.task, self.directory)
+        except SaveError as error:
+            if not self._is_told:
+                self.say(f"{error} Training goes on, and it is tried again.")
+            self._is_told = True
+        else:
+            self._to_keep, self._is_told = None, False
 
     def _play(self, actor: Params, normalizer: Normalizer) -> Evaluation:
-        act = act_of_run(self.config, self.task.spaces, actor, normalizer)
-        return evaluate(act, self.task, episodes=self.config.run.eval_episodes, seed=EVAL_SEED)
+        with float32():
+            act = act_of_run(self.config, self.task.spaces, actor, normalizer)
+            return evaluate(
+                act,
+                self.task,
+                episodes=self.config.run.eval_episodes,
+                seed=EVAL_SEED,
+                on_step=self._stop_if_over,
+            )
+
+    def _stop_if_over(self, episode: int, data: Any) -> None:
+        if self._is_over.is_set():
+            raise NoScore("The run has ended.")
 
     def say_best(self) -> None:
         """Where the best policy is, if any was scored."""
-        if self.best_return > -math.inf:
+        if self._to_keep is not None:
+            self.say(f"The policy that scored best, {self.best_return:.0f}, is not saved.")
+        elif self.best_return > -math.inf:
             self.say(
                 f"The policy that scored best, {self.best_return:.0f}, is in {self.directory}."
             )

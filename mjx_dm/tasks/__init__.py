@@ -94,6 +94,6 @@ def parse_options(texts: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f"--task-options {text} is not understood; give NAME=VALUE.")
         try:
             options[name] = ast.literal_eval(value)
-        except (SyntaxError, ValueError):
+        except (SyntaxError, ValueError, MemoryError, RecursionError):
             options[name] = {"inf": math.inf, "-inf": -math.inf}.get(value, value)
     return options

@@ -1,7 +1,8 @@
 """The run as one pytree, and the one function that advances it."""
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
@@ -34,7 +35,8 @@ OF_WORLDS = ("quarantined", "engine_failed")
 
 
 class TrainState(NamedTuple):
-    """A whole run. `iteration` counts steps of all worlds: environment steps / num_envs.
+    """A whole run. `iteration` counts steps of all worlds, and learning begins at `learn_from`;
+    both start over together, so that no run is too long for an int32. The host counts env steps.
 
     `returns` is None where rewards are not normalised.
     """
@@ -74,16 +76,24 @@ def learn_from(
     filled again before learning goes on: a policy forgets much while it holds little.
     """
     missing = -(-config.replay.random_steps // config.physics.num_envs) - written
-    return jnp.asarray(iteration + jnp.maximum(missing, 0), jnp.int32)
+    return jnp.asarray(iteration + jnp.clip(missing, 0, 2**30), jnp.int32)
+
+
+def next_iteration(
+    iteration: Int[Array, ""], learn_from: Int[Array, ""]
+) -> tuple[Int[Array, ""], Int[Array, ""]]:
+    """Both one iteration later, and 2^29 less where the first would come to 2^30."""
+    less = jnp.where(iteration + 1 < 2**30, 0, 2**29)
+    return iteration + 1 - less, jnp.maximum(learn_from - less, 0)
 
 
 def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
     """chunk(state) -> (state, metrics): `chunk_iterations` of collect, insert and update.
 
-    To be jitted with its argument donated. Metrics are means over the iterations that learned
-    (NaN if none did), the newest episode of every world, and what `diagnose` tells of the launch.
-    `quarantined` counts the steps of worlds that were reset, `engine_failed` those of them of which
-    the engine said so itself.
+    To be jitted with its argument donated. Metrics are means over the iterations that learned,
+    the newest episode of every world, and what `diagnose` tells of the launch; `known` leaves out
+    what there is nothing to tell of, which is 0 here. `quarantined` counts the steps of worlds that
+    were reset, `engine_failed` those of them of which the engine said so itself.
     """
     spaces, mirror = env.spaces, symmetry_of(config, env.task)
     learner = make_learner(config, spaces)
@@ -96,8 +106,9 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
         obs = _shown(config, state.normalizer, state.env.seen)
         with jax.named_scope("act"):
             action = jnp.where(
-                # A resumed run refills its replay with what it has learned.
-                learning | (acting.updates > 0),
+                # A resumed run refills its replay with what it has learned, and one that began with
+                # a policy fills it with what that does. Beyond 2^31 updates are below 0.
+                learning | (acting.updates != 0) | bool(config.run.init_from),
                 learner.act(acting, obs, act_key),
                 random_action(config, spaces, random_key, config.physics.num_envs),
             )
@@ -119,22 +130,24 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
         carry, metrics = jax.lax.cond(
             learning,
             lambda carry: _learn(config, learner, carry, see, mirror, replay, learn_key),
-            lambda carry: (carry, dict.fromkeys(learner.names, jnp.full((), jnp.nan, jnp.float32))),
+            lambda carry: (carry, dict.fromkeys(learner.names, jnp.zeros((), jnp.float32))),
             state.learner,
         )
+        iteration, learn_from = next_iteration(state.iteration, state.learn_from)
         return TrainState(
             learner=carry,
             normalizer=normalizer,
             env=env_state,
             replay=replay,
             key=key,
-            iteration=state.iteration + 1,
-            learn_from=state.learn_from,
+            iteration=iteration,
+            learn_from=learn_from,
             returns=returns,
         ), jnp.stack(
             # One row costs one kernel, a dict of scalars one for each.
             [
                 *(metrics[name] for name in learner.names),
+                learning.astype(jnp.float32),
                 jnp.sum(~env_state.valid).astype(jnp.float32),
                 jnp.sum(env_state.failed).astype(jnp.float32),
             ]
@@ -148,19 +161,34 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
             length=config.run.chunk_iterations,
         )
         state = state._replace(learner=learner.unpack(state.learner))
-        found = dict(zip((*learner.names, *OF_WORLDS), rows.T, strict=True))
-        metrics = found | _diagnose(config, spaces, before, state)
-        sums = {name: jnp.sum(metrics.pop(name)) for name in OF_WORLDS}
-        env_state = state.env
-        return state, jax.tree.map(jnp.nanmean, metrics) | {
+        sums = dict(zip((*learner.names, "learned", *OF_WORLDS), jnp.sum(rows, 0), strict=True))
+        learned, length = jnp.maximum(sums["learned"], 1.0), state.env.last_length
+        worlds = jnp.sum(length > 0).astype(jnp.float32)
+        return state, {
             **sums,
-            "episode_return": jnp.nanmean(env_state.last_return),
-            "episode_length": jnp.nanmean(
-                jnp.where(env_state.last_length > 0, env_state.last_length, jnp.nan)
-            ),
+            **{name: sums[name] / learned for name in learner.names},
+            **_diagnose(config, spaces, before, state),
+            # Both are 0 in a world that has not finished an episode.
+            "episode_return": jnp.sum(state.env.last_return) / jnp.maximum(worlds, 1.0),
+            "episode_length": jnp.sum(length).astype(jnp.float32) / jnp.maximum(worlds, 1.0),
+            "finished_worlds": worlds,
         }
 
     return chunk
+
+
+def known(metrics: Mapping[str, float], of_learner: Iterable[str]) -> dict[str, float]:
+    """What a chunk tells, with NaN for what it has nothing to tell of; `of_learner` are the metrics
+    of the learner, which it has none of until it learns.
+
+    On the device those are 0, so that programs run under JAX_DEBUG_NANS.
+    """
+    found = dict(metrics)
+    if not found.pop("learned"):
+        found |= dict.fromkeys(of_learner, math.nan)
+    if not found.pop("finished_worlds"):
+        found |= dict.fromkeys(("episode_return", "episode_length"), math.nan)
+    return found
 
 
 def _learn(

@@ -11,11 +11,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, UInt16
 
+from mjx_dm.config import ConfigError
 from mjx_dm.types import Spaces, Transition
+
+# A uniform float32 has 2^23 values, so that of more rows it would not reach each alike.
+ROWS_OF_A_FLOAT = 2**20
+_MOST_ROWS = 2**30
 
 
 class Replay(NamedTuple):
-    """`written` counts the rows ever added; the ring holds the newest T of them.
+    """`written` counts the rows ever added, or some rounds of the ring less: it stays within an
+    int32 for ever. The ring holds the newest T of them.
 
     `obs` is all that policy and critics see, in float32, or the bits of bfloat16: a CPU would
     convert a whole ring of bfloat16 for every row that is written.
@@ -30,8 +36,16 @@ class Replay(NamedTuple):
 
 
 def init(capacity: int, num_envs: int, spaces: Spaces, obs_dtype: str = "float32") -> Replay:
-    """An empty ring of `capacity // num_envs` rows; in bfloat16 observations take half the room."""
+    """An empty ring of `capacity // num_envs` rows; in bfloat16 observations take half the room.
+
+    Raises ConfigError from 2^30 rows on, which an int32 could not count in rounds.
+    """
     rows = capacity // num_envs
+    if rows >= _MOST_ROWS:
+        raise ConfigError(
+            f"--replay-size {capacity} is {rows} steps of {num_envs} worlds and must be less than "
+            "2^30 steps: give less, or more --num-envs."
+        )
     dtype = jnp.uint16 if obs_dtype == "bfloat16" else jnp.float32
     return Replay(
         obs=jnp.zeros((rows, num_envs, spaces.seen_size), dtype),
@@ -63,7 +77,7 @@ def add(
         reward=put(replay.reward, reward),
         discount=put(replay.discount, discount),
         valid=put(replay.valid, valid),
-        written=replay.written + 1,
+        written=_one_more(replay.written, replay.obs.shape[0]),
     )
 
 
@@ -92,10 +106,9 @@ def sample(
     """
     rows, num_envs = replay.reward.shape
     time_key, world_key = jax.random.split(key)
-    stored = jnp.minimum(replay.written, rows if newest is None else min(newest + 1, rows))
-    share = jax.random.uniform(time_key, (batch_size,)) ** recency
-    # Rounding may carry a share to 1, and with it an age beyond the oldest.
-    age = jnp.minimum(1 + (share * (stored - 1)).astype(jnp.int32), stored - 1)
+    most = rows if newest is None else min(newest + 1, rows)
+    stored = jnp.minimum(replay.written, most)
+    age = 1 + draw_ages(time_key, batch_size, stored - 1, most - 1, recency)
     time = (replay.written - 1 - age) % rows
     world = jax.random.randint(world_key, (batch_size,), 0, num_envs)
     reward, discount, span = _sum_of_steps(replay, time, world, age, num_steps, gamma)
@@ -109,11 +122,47 @@ def sample(
     )
 
 
+def draw_ages(
+    key: Array, size: int, count: Int[Array, ""], most: int, recency: float
+) -> Int[Array, "size"]:
+    """`size` whole numbers below `count`, as a share of it u^recency with u uniform; consumes
+    `key`. `count` is at least 1 and at most `most`, which may be up to 2^31 - 1.
+    """
+    if most <= ROWS_OF_A_FLOAT:
+        share = jax.random.uniform(key, (size,), jnp.float32) ** recency
+        # Rounding may carry a share to 1, and with it an age beyond the oldest.
+        return jnp.minimum((share * count.astype(jnp.float32)).astype(jnp.int32), count - 1)
+    if isinstance(recency, float) and recency == 1.0:
+        return jax.random.randint(key, (size,), 0, count, jnp.int32)
+    # Each of the 2^22 cells of u is as likely; in a cell, rows are drawn alike. A cell ends where
+    # the next begins, so that no row is left out, however coarse a float32 is there.
+    cells = 2**22
+    cell_key, row_key = jax.random.split(key)
+    cell = jax.random.randint(cell_key, (size,), 0, cells, jnp.int32)
+
+    def begins(cell: Int[Array, "size"]) -> Int[Array, "size"]:
+        share = (cell.astype(jnp.float32) / cells) ** recency
+        row = share * count.astype(jnp.float32)
+        # The largest float32 below 2^31: beyond it the conversion would not be defined.
+        whole = jnp.minimum(row, 2.0**31 - 128).astype(jnp.int32)
+        return jnp.where(cell == cells, count, jnp.minimum(whole, count))
+
+    first, end = begins(cell), begins(cell + 1)
+    width = jnp.maximum(end - first, 1)
+    return jnp.minimum(first + jax.random.randint(row_key, (size,), 0, width, jnp.int32), count - 1)
+
+
 def pack(obs: Float[Array, "*B obs"], dtype: Any) -> Array:
     """Observations as a ring of `dtype` holds them."""
     if dtype == jnp.uint16:
         return jax.lax.bitcast_convert_type(obs.astype(jnp.bfloat16), jnp.uint16)
     return obs
+
+
+def _one_more(written: Int[Array, ""], rows: int) -> Int[Array, ""]:
+    """`written` + 1, less whole rounds of the ring where it would come near 2^31."""
+    rounds = rows * max(1, _MOST_ROWS // 2 // rows)
+    return jnp.where(written < 2 * rounds - 1, written + 1, written + 1 - rounds)
 
 
 def _unpack(obs: Array) -> Float[Array, "*B obs"]:

@@ -13,7 +13,7 @@ import pytest
 from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.acting import act_of_run
-from mjx_dm.checkpoints.manifest import CheckpointError
+from mjx_dm.checkpoints.manifest import CheckpointError, seal
 from mjx_dm.checkpoints.policy import (
     Policy,
     export_policy,
@@ -88,7 +88,9 @@ def test_a_rule_that_asks_the_critic_works_from_a_checkpoint_alone(kept, run_dir
     best, mean = load_policy(run_dir, "best_component"), load_policy(run_dir)
     assert best.action_rule == "component mean with the highest Q, clipped"
     assert np.abs(best.act(OBS) - mean.act(OBS)).max() > 1e-3
-    with pytest.raises(CheckpointError, match="best_of asks the critic.* use sample, mean"):
+    with pytest.raises(
+        CheckpointError, match="best_of asks the critic.* use sample, mean or heaviest"
+    ):
         load_policy(kept, "best_of")
 
 
@@ -134,9 +136,12 @@ def test_a_description_needs_none_of_the_settings(kept, tmp_path):
 
 
 def copy(kept, folder, change):
+    """The policy with its description changed, and sealed anew."""
     shutil.copytree(kept, folder, dirs_exist_ok=True)
     raw = json.loads((folder / "policy.json").read_text())
-    (folder / "policy.json").write_text(json.dumps(change(raw)))
+    del raw["seal"]
+    changed = change(raw)
+    (folder / "policy.json").write_text(json.dumps(changed | {"seal": seal(changed)}))
 
 
 def within(name, **changed):
@@ -146,7 +151,7 @@ def within(name, **changed):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda raw: raw | {"format": 99}, "has format 99 and this mjx_dm reads 1"),
+        (lambda raw: raw | {"format": 99}, "has format 99 and this mjx_dm reads 1 and 2"),
         (lambda raw: {}, "is not the description of a policy"),
         (lambda raw: raw | {"sha256": "0"}, "does not have the SHA-256"),
         (lambda raw: raw | {"network": {}}, "does not describe a policy"),

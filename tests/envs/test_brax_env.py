@@ -1,5 +1,8 @@
 """The Brax environment against the project's own batch, and under Brax's wrappers."""
 
+import copy
+import pickle
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +12,7 @@ from brax.envs.wrappers.training import AutoResetWrapper, EpisodeWrapper, VmapWr
 from brax.training.acting import Evaluator, generate_unroll
 
 import mjx_dm.envs.brax  # noqa: F401 - registers the tasks
+from mjx_dm.config import ConfigError
 from mjx_dm.envs.batch import make_env
 from mjx_dm.envs.brax import BraxEnv
 
@@ -46,6 +50,28 @@ def test_other_tasks_are_found_by_their_names_with_their_options():
 def test_an_unknown_engine_or_physics_is_named_at_once(argument):
     with pytest.raises(ValueError, match=f"{argument} 'foo' is unknown; choose from"):
         brax_envs.get_environment("humanoid_v4_mjx", **{argument: "foo"})
+
+
+def test_braxs_backend_is_the_engine_of_that_name_or_refused():
+    env = brax_envs.get_environment("reacher_v5_mjx", backend="mjx")
+    assert env._engine_name == "mjx" and env.backend == "mjx"
+    with pytest.raises(ConfigError, match="backend 'spring' is a physics of Brax's own"):
+        brax_envs.get_environment("reacher_v5_mjx", backend="spring")
+    with pytest.raises(ConfigError, match="backend 'mjx' and engine 'mujoco' differ"):
+        brax_envs.get_environment("reacher_v5_mjx", backend="mjx", engine="mujoco")
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_an_environment_can_be_copied(copied):
+    env = BraxEnv("InvertedDoublePendulum-v5", "mujoco", "fast", healthy_reward=3.0)
+    again = copied(env)
+    assert again is not env and again.task.options["healthy_reward"] == 3.0
+    assert (again._engine_name, again._physics) == ("mujoco", "fast")
+
+
+def test_a_randomization_fn_is_refused_in_a_sentence(env):
+    with pytest.raises(AttributeError, match="no brax System for a randomization_fn"):
+        wrap(env, randomization_fn=lambda sys: (sys, None))
 
 
 def test_mapped_worlds_step_as_the_batch_does(env):

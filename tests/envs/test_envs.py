@@ -208,7 +208,7 @@ def test_set_state_forgets_the_past(worlds, start):
 
 def test_returns_and_lengths_are_of_each_worlds_newest_episode(worlds, start):
     """InvertedPendulum-v5 pays 1 a step and 0 for the one that ends it."""
-    assert np.isnan(start.last_return).all() and not start.last_length.any()
+    assert not start.last_return.any() and not start.last_length.any()
     states, state = [], start
     for step in range(5):
         if step in (1, 4):
@@ -219,7 +219,7 @@ def test_returns_and_lengths_are_of_each_worlds_newest_episode(worlds, start):
     for s, reward, length in ((states[1], 1, 2), (states[3], 1, 2), (states[4], 2, 3)):
         assert (s.last_return[7], s.last_length[7]) == (reward, length)
     others = np.arange(WORLDS) != 7
-    assert np.isnan(state.last_return[others]).all() and not state.last_length[others].any()
+    assert not state.last_return[others].any() and not state.last_length[others].any()
 
 
 def test_length_counts_the_steps_taken_after_a_staggered_start(worlds, start):
@@ -248,7 +248,7 @@ def assert_quarantined(worlds, after, infos):
     assert after.truncated[BROKEN] and not after.terminated[BROKEN]
     assert after.reward[BROKEN] == 0.0 and after.episode_step[BROKEN] == 0
     # The broken episode is no finished one.
-    assert np.isnan(after.last_return[BROKEN])
+    assert not after.last_return[BROKEN] and not after.last_length[BROKEN]
     for name in ("obs", "final_obs", "physics"):
         for leaf in jax.tree.leaves(getattr(after, name)):
             assert np.abs(leaf).max() < MAX_OBS

@@ -1,6 +1,8 @@
 """The batch as a Gymnasium vector environment, against Gymnasium's own Humanoid-v4."""
 
+import copy
 import functools
+import pickle
 import warnings
 
 import gymnasium
@@ -8,6 +10,7 @@ import jax
 import mujoco
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils import env_checker
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
@@ -165,7 +168,7 @@ def test_make_vec_finds_it_and_remembers_how():
     assert isinstance(envs, BatchVectorEnv)
     assert envs.num_envs == 3
     assert envs.metadata["autoreset_mode"] is AutoresetMode.SAME_STEP
-    again = gymnasium.make_vec(gymnasium.envs.registration.EnvSpec.from_json(envs.spec.to_json()))
+    again = gymnasium.make_vec(EnvSpec.from_json(envs.spec.to_json()))
     assert again.num_envs == 3
 
 
@@ -242,8 +245,90 @@ def test_misuse_is_answered_in_a_sentence():
     envs.reset(seed=0)
     with pytest.raises(ValueError, match=r"actions must be \(2, 17\), got \(17,\)"):
         envs.step(np.zeros(17))
+    with pytest.raises(ValueError, match="3 seeds were given for 2 worlds"):
+        envs.reset(seed=[1, 2, 3])
+    with pytest.raises(gymnasium.error.Error, match="greater or equal to zero"):
+        envs.reset(seed=[1, -2])
     with pytest.raises(ValueError, match="reset_mask"):
         envs.reset(options={"reset_mask": np.array([True, False])})
+
+
+def test_a_copy_goes_on_from_the_same_states_and_leaves_the_first_alone():
+    envs = gymnasium.make_vec("mjx_dm/Reacher-v5", num_envs=2, reward_control_weight=2.0)
+    envs.reset(seed=4)
+    action = envs.action_space.sample()
+    envs.step(action)
+    again = copy.deepcopy(pickle.loads(pickle.dumps(envs)))
+    assert again.spec.id == "mjx_dm/Reacher-v5" and again.spec.max_episode_steps == 50
+    # Up to the time limit, where worlds are reset, and over a reset without a seed.
+    for _ in range(50):
+        for left, right in zip(envs.step(action)[:4], again.step(action)[:4], strict=True):
+            np.testing.assert_array_equal(left, right)
+    np.testing.assert_array_equal(envs.reset()[0], again.reset()[0])
+    np.testing.assert_array_equal(envs.action_space.sample(), again.action_space.sample())
+
+
+def test_each_world_has_its_own_seed(envs):
+    together = envs.reset(seed=[5, 2**40, 0, 7])[0]
+    np.testing.assert_array_equal(envs.reset(seed=[7, 0, 2**40, 5])[0], together[::-1])
+    alone = BatchVectorEnv(1)
+    np.testing.assert_array_equal(alone.reset(seed=2**40)[0], together[1:2])
+    np.testing.assert_array_equal(envs.reset(seed=5)[0], envs.reset(seed=range(5, 9))[0])
+    envs.reset(seed=1)
+    some = envs.reset(seed=[None, 2**40, None, 7])[0]
+    np.testing.assert_array_equal(some[[1, 3]], together[[1, 3]])
+    assert len(np.unique(np.concatenate([some, together]), axis=0)) == 6
+
+
+def test_the_spec_tells_the_time_limit():
+    envs = gymnasium.make_vec("mjx_dm/Reacher-v5", num_envs=1)
+    assert envs.spec.max_episode_steps == gymnasium.spec("Reacher-v5").max_episode_steps == 50
+    assert gymnasium.spec("mjx_dm/Reacher-v5").max_episode_steps == 50
+    envs = gymnasium.make_vec("mjx_dm/Reacher-v5", num_envs=1, max_episode_steps=7)
+    assert envs.spec.max_episode_steps == 7
+    again = gymnasium.make_vec(EnvSpec.from_json(envs.spec.to_json()))
+    assert again.spec.max_episode_steps == 7
+
+
+def test_closed_worlds_say_so():
+    envs = BatchVectorEnv(1, task="Reacher-v5")
+    for _ in range(2):
+        envs.close()
+    assert envs.closed and copy.deepcopy(envs).closed
+    with pytest.raises(gymnasium.error.ClosedEnvironmentError, match="make new ones"):
+        envs.reset()
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        envs.step(np.zeros((1, 2)))
+
+
+def test_frames_of_the_worlds_or_a_sentence():
+    envs = gymnasium.make_vec(
+        "mjx_dm/InvertedPendulum-v5", num_envs=2, render_mode="rgb_array", width=64, height=48
+    )
+    assert envs.render_mode == "rgb_array" and "rgb_array" in envs.metadata["render_modes"]
+    assert envs.metadata["render_fps"] == 25
+    with pytest.raises(gymnasium.error.ResetNeeded):
+        envs.render()
+    envs.reset(seed=0)
+    try:
+        frames = envs.render()
+    except gymnasium.error.DependencyNotInstalled as error:
+        assert str(error).startswith("MuJoCo finds no OpenGL") and str(error).count("\n") == 0
+        return
+    assert isinstance(frames, tuple) and [x.shape for x in frames] == [(48, 64, 3)] * 2
+    assert all(x.dtype == np.uint8 and x.any() for x in frames)
+    for _ in range(5):
+        envs.step(np.array([[3.0], [0.0]]))
+    moved = envs.render()
+    assert (moved[0] != frames[0]).any() and (moved[0] != moved[1]).any()
+
+
+def test_without_a_render_mode_nothing_is_drawn(envs):
+    envs.reset(seed=0)
+    with pytest.warns(UserWarning, match="Nothing is drawn"):
+        assert envs.render() is None
+    with pytest.raises(ConfigError, match="render_mode 'human' is unknown; choose from rgb_array"):
+        BatchVectorEnv(1, render_mode="human")
 
 
 @pytest.fixture

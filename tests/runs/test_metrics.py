@@ -2,11 +2,14 @@
 
 import json
 import math
+import resource
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from mjx_dm.runs import tensorboard
 from mjx_dm.runs.metrics import MetricsWriter, read_metrics
 
 
@@ -21,8 +24,10 @@ def tensorboard_events(run_dir):
     events = []
     for file in sorted((run_dir / "tensorboard").iterdir(), key=lambda x: x.stat().st_mtime_ns):
         data = file.read_bytes()
-        while data:
+        while len(data) > 12:  # a disk that was full leaves half a record
             length = int.from_bytes(data[:8], "little")
+            if len(data) < 16 + length:
+                break
             events.append(Event.FromString(data[12 : 12 + length]))
             data = data[16 + length :]
     return events
@@ -124,3 +129,52 @@ def test_tensorboard_gets_the_finite_values_and_forgets_steps_after_the_restored
     scalars = [(e.step, v.tag, v.simple_value) for e in events for v in e.summary.value]
     assert scalars == [(10, "loss", 0.5), (30, "episode_return", 30.0)]
     assert [e.step for e in events if e.session_log.status == e.session_log.START][-1] == 21
+
+
+@contextmanager
+def largest_file(size):
+    """As on a full disk: no file of this process grows beyond `size` bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_a_full_disk_does_not_take_waits_and_nothing_is_missing(tmp_path):
+    said = []
+    with MetricsWriter(tmp_path, say=said.append) as writer:
+        writer.write(10, {"loss": 0.5})
+        size = (tmp_path / "metrics.jsonl").stat().st_size
+        with largest_file(size + 20):  # half of the next line
+            for step in range(20, 60, 10):
+                writer.write(step, {"loss": 0.5})
+            assert (tmp_path / "metrics.jsonl").stat().st_size == size, "no half line stays"
+            assert len(said) == 1 and "metrics.jsonl cannot be written (File too large)" in said[0]
+        writer.write(60, {"loss": 0.5})
+    assert read_metrics(tmp_path / "metrics.jsonl")["step"] == [10, 20, 30, 40, 50, 60]
+    assert len(said) == 2 and said[1].endswith("is written again, and nothing of it is missing.")
+
+
+def test_records_that_no_disk_takes_are_told_of_at_the_end(tmp_path):
+    said = []
+    writer = MetricsWriter(tmp_path, say=said.append)
+    with largest_file(0):
+        writer.write(10, {"loss": 0.5})
+        writer.close()
+    assert said[-1].startswith("1 records of ") and said[-1].endswith("are lost.")
+
+
+def test_tensorboard_on_a_full_disk_is_told_once_and_goes_on_in_another_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensorboard, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(tensorboard, "_RETRY_SECONDS", 0.0)
+    said = []
+    with MetricsWriter(tmp_path, say=said.append) as writer:
+        with largest_file(2000):
+            for step in range(100):  # many more than tensorboardX's own queue holds
+                writer.write(step, {"loss": 0.5})
+        writer.write(100, {"loss": 0.5})
+    assert ["tensorboard cannot be written" in x for x in said].count(True) == 1
+    assert tensorboard_events(tmp_path)[-1].step == 100
+    assert len(list((tmp_path / "tensorboard").iterdir())) > 1

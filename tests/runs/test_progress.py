@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 
 import pytest
 from rich.console import Console
@@ -77,3 +78,44 @@ def test_on_a_terminal_the_display_is_live_and_messages_stand_above_it():
     assert "━" in text
     assert "checkpoint 250" in text
     assert "100%  1,000 of 1,000 env steps" in text
+
+
+class Ended:
+    """A standard output whose reader has gone, or which is on a full disk."""
+
+    encoding = "utf-8"
+
+    def __init__(self, error):
+        self.error = error
+
+    def write(self, text):
+        raise self.error
+
+    def flush(self):
+        pass
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("closed")])
+def test_what_cannot_be_written_is_left_out(error):
+    with Progress(1000, console=Console(file=Ended(error))) as progress:
+        progress.say("a line")
+        progress.update(1, 1.0, 0, None, None)
+    assert not progress.is_closed
+
+
+def test_a_closed_pipe_is_seen(monkeypatch):
+    led = []
+    monkeypatch.setattr(os, "dup2", lambda *descriptors: led.append(descriptors))
+    with Progress(1000, console=Console(file=Ended(BrokenPipeError()))) as progress:
+        assert not progress.is_closed
+        progress.say("a line")
+        assert progress.is_closed and len(led) == 1, "standard output leads to nowhere"
+        progress.say("another")
+
+
+def test_what_an_old_terminal_cannot_show_is_replaced():
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with Progress(1000, console=Console(file=out, width=40)) as progress:
+        progress.say("return 7 ± 1")
+    out.flush()
+    assert out.buffer.getvalue() == b"return 7 ? 1\n"

@@ -1,5 +1,6 @@
 """A run as a user sees it: train.py, its directory, --resume, eval_render.py."""
 
+import asyncio
 import json
 import os
 import re
@@ -24,16 +25,16 @@ from mjx_dm.checkpoints.saving import latest_step, restore_arrays
 from mjx_dm.config import replace
 from mjx_dm.evaluation.evaluate import NoScore, evaluate
 from mjx_dm.presets import PRESETS
+from mjx_dm.runs import health, initial, scoring
 from mjx_dm.runs import loop as runs
-from mjx_dm.runs import scoring
 from mjx_dm.runs.clock import WallClock
+from mjx_dm.runs.keeping import Keeper, saved_of
+from mjx_dm.runs.lock import owned
 from mjx_dm.runs.metrics import read_metrics
-from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import EVAL_SEED
-from mjx_dm.runs.signals import stop_on_signal
 from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
-from mjx_dm.training.worlds import make_worlds, task_of
+from mjx_dm.training.worlds import make_worlds
 
 ROOT = Path(__file__).parents[2]
 SMOKE = ["--preset", "smoke"]
@@ -110,20 +111,12 @@ def test_an_interrupted_run_says_what_is_saved(finished, tmp_path, monkeypatch, 
     def interrupt(*_):
         raise error
 
-    monkeypatch.setattr(runs, "train", interrupt)
+    monkeypatch.setattr(runs, "run", interrupt)
     assert train.main([*SMOKE, "--run-dir", str(tmp_path / "new")]) == 130
     assert "before there was anything to save" in capsys.readouterr().err
     assert train.main(["--run-dir", str(finished), "--resume", "--env-steps", "9999"]) == 130
     said = capsys.readouterr().err
     assert "environment steps: go on with --resume" in said and "512" in said
-
-
-def test_a_signal_is_answered_at_once_and_the_second_acts_as_usual():
-    said = []
-    with pytest.raises(KeyboardInterrupt), stop_on_signal(said.append) as stop:
-        signal.raise_signal(signal.SIGINT)
-        assert stop.is_set() and len(said) == 1 and said[0].startswith("Stopping")
-        signal.raise_signal(signal.SIGINT)
 
 
 def damaged(finished, path, name):
@@ -214,14 +207,19 @@ def test_a_run_outlives_episodes_that_have_no_score_but_no_mistake(tmp_path, mon
     assert latest_step(tmp_path / "run" / "checkpoints") == 256, "what is scored is saved first"
 
 
+async def in_threads(call, each):
+    return await asyncio.gather(*(asyncio.to_thread(call, one) for one in each))
+
+
 def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(finished, tmp_path):
     halves, whole, emptied = tmp_path / "halves", tmp_path / "whole", tmp_path / "emptied"
     shutil.copytree(finished, halves)
     shutil.copytree(finished, emptied, ignore=shutil.ignore_patterns("replay"))
-    for run_dir in (halves, emptied):
-        arguments = ["--run-dir", str(run_dir), "--resume", "--env-steps", "1024"]
-        assert train.main(arguments) == 0
-    assert train.main([*NORMALIZED, "--run-dir", str(whole), "--env-steps", "1024"]) == 0
+    more = ["--resume", "--env-steps", "1024"]
+    assert train.main(["--run-dir", str(halves), *more]) == 0
+    # In a program around it: in threads, side by side, under an event loop as in a notebook.
+    both = (["--run-dir", str(emptied), *more], [*NORMALIZED, "--run-dir", str(whole), *more[1:]])
+    assert asyncio.run(in_threads(train.main, both)) == [0, 0]
     learners = [restore_arrays(x / "checkpoints")[1]["learner"] for x in (halves, whole, emptied)]
     jax.tree.map(np.testing.assert_array_equal, learners[0], learners[1])
     # Without its replay a run first refills it, for 8 of the 64 iterations.
@@ -274,40 +272,149 @@ class Worlds(NamedTuple):
 def test_worlds_stay_apart_under_a_shorter_time_limit(tmp_path):
     settings = {"run_dir": str(tmp_path), "resume": True, "max_episode_steps": 250}
     config = replace(PRESETS["smoke"], engine="mujoco", **settings)
-    run = runs._Run(config, task_of(config), "")
-    run.progress, run.has_replay = Progress(config.run.env_steps), False
+    said = []
+    with owned(tmp_path, said.append) as owner:
+        keeper = Keeper(config, owner, said.append)
     worlds = Worlds(jnp.array([0, 249, 250, 777]))
     state = TrainState(**dict.fromkeys(TrainState._fields))
     state = state._replace(env=worlds, iteration=jnp.array(9))
-    assert run._go_on(
-        make_worlds(config), state, runs._saved(state, 0.0)
-    ).env.episode_step.tolist() == [0, 249, 0, 27]
+    resumed = keeper.go_on(make_worlds(config), state, saved_of(state, 0.0))
+    assert resumed.env.episode_step.tolist() == [0, 249, 0, 27]
 
 
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path):
-    run_dir = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "train.py", *SMOKE, "--env-steps", "100000000", "--run-dir", str(run_dir)],
+# What notebooks, clusters and those who look for faults have set; nothing of it is there.
+ODD = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DEBUG_NANS": "1",
+    "JAX_ENABLE_X64": "1",
+    "MUJOCO_GL": "foo",
+    "MPLBACKEND": "module://gone.backend",
+}
+
+
+def start(arguments, **environment):
+    """train.py in a process of its own, in which signals act as usual."""
+    begin = [sys.executable, "tests/soak/start.py", "0", sys.executable, "train.py"]
+    return subprocess.Popen(
+        [*begin, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        env={**os.environ, **ODD, **environment},
     )
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (run_dir / "metrics.jsonl").exists():
+
+
+def wait_for(path, process, seconds=240):
+    deadline = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[0]
         time.sleep(0.2)
+
+
+def test_a_live_run_is_left_alone_and_a_signal_saves_it(tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    long = [*SMOKE, "--task", "InvertedPendulum-v5", "--env-steps", "100000000"]
+    process = start([*long, "--run-dir", str(run_dir)])
+    wait_for(run_dir / "lock.json", process)
+    for again in (SMOKE, ["--resume"]):
+        if again == ["--resume"]:
+            wait_for(run_dir / "metrics.jsonl", process)
+        before = (run_dir / "lock.json").read_text()
+        assert train.main([*again, "--run-dir", str(run_dir)]) == 2
+        said = capsys.readouterr().err
+        assert f"in use by process {process.pid} on " in said and said.count("\n") == 1
+        assert (run_dir / "lock.json").read_text() == before
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert "Go on with --resume" in said
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, said
+    assert "Go on with --resume" in said and "Traceback" not in said
     assert len(list((run_dir / "checkpoints").iterdir())) == 1
+    assert (run_dir / "plots" / "learning_curve.png").exists()
+    assert not (run_dir / "lock.json").exists()
+
+
+@pytest.mark.slow
+def test_a_run_whose_output_nobody_reads_any_more_is_saved(tmp_path):
+    run_dir = tmp_path / "run"
+    process = start([*SMOKE, "--env-steps", "100000000", "--run-dir", str(run_dir)])
+    wait_for(run_dir / "metrics.jsonl", process)
+    process.stdout.close()  # as `| head -4` does
+    assert process.wait(120) == 128 + 13
+    assert latest_step(run_dir / "checkpoints") > 0
+
+
+@pytest.mark.slow
+def test_a_second_signal_ends_a_run_at_once_while_episodes_are_played(tmp_path):
+    run_dir = tmp_path / "run"
+    many = ["--eval-every", "128", "--eval-episodes", "200", "--task", "HalfCheetah-v5"]
+    process = start([*SMOKE, *many, "--run-dir", str(run_dir)])
+    wait_for(run_dir / "checkpoints" / f"{128:012d}", process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(2.0)
+    assert process.poll() is None
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and time.monotonic() - begun < 5.0
+    assert "the newest checkpoint in" in said and "128 environment steps" in said
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_no_training_and_the_last_state_is_told_of(tmp_path):
+    command = [*SMOKE, "--env-steps", "40000", "--checkpoint-minutes", "0.01"]
+    begin = [sys.executable, "tests/soak/start.py", "20000", sys.executable, "train.py"]
+    ended = subprocess.run(
+        [*begin, *command, "--run-dir", str(tmp_path / "run")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "JAX_ENABLE_COMPILATION_CACHE": "0"},
+    )
+    assert ended.returncode == 1 and "Traceback" not in ended.stdout + ended.stderr
+    assert "100%" in ended.stdout and "metrics.jsonl cannot be written" in ended.stdout
+    assert ended.stderr.startswith("train.py: The run's last state is not saved: ")
 
 
 def test_evaluating_what_is_not_a_run_gets_one_sentence(tmp_path, capsys):
     assert eval_render.main([str(tmp_path / "nothing")]) == 2
     said = capsys.readouterr().err.strip()
     assert "nothing" in said and said.count("\n") == 0
+
+
+def test_a_policy_is_no_run_to_resume_but_one_to_begin_with(finished, tmp_path, capsys):
+    best = finished / "best"
+    assert train.main(["--run-dir", str(best), "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert f"{best} holds a policy and no run" in said and f"--init-from {best}" in said
+    begin = [*SMOKE, "--run-dir", str(tmp_path / "run"), "--init-from"]
+    for path, wrong in ((tmp_path, "There is no policy"), (best, "--actor-widths (32, 32)")):
+        assert train.main([*begin, str(path), "--actor-widths", "16"]) == 2
+        said = capsys.readouterr()
+        assert wrong in said.err and said.err.count("\n") == 1 and "Compiled" not in said.out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["", "best"])
+def test_a_run_begins_with_a_policy_and_moves_it_once_its_critics_know(
+    finished, tmp_path, source, monkeypatch
+):
+    run, kept = tmp_path / "run", restore_arrays(finished / "checkpoints")[1]["learner"]
+    begin = [*SMOKE, "--init-from", str(finished / source), "--run-dir", str(run)]
+    assert train.main(begin) == 0
+    learner = restore_arrays(run / "checkpoints")[1]["learner"]
+    same = jax.tree.map(np.array_equal, learner["actor"], kept["average_actor"])
+    assert all(jax.tree.leaves(same)), "held while the critics learn"
+    assert not np.array_equal(
+        jax.tree.leaves(learner["critic"])[0], jax.tree.leaves(kept["critic"])[0]
+    )
+    monkeypatch.setattr(initial, "CRITIC_ALONE", 60)
+    assert train.main(["--resume", "--run-dir", str(run), "--env-steps", "1024"]) == 0
+    moved = restore_arrays(run / "checkpoints")[1]["learner"]["actor"]
+    assert not all(jax.tree.leaves(jax.tree.map(np.array_equal, moved, kept["average_actor"])))
 
 
 @pytest.mark.parametrize(
@@ -328,5 +435,5 @@ def test_evaluating_what_is_not_a_run_gets_one_sentence(tmp_path, capsys):
     ],
 )
 def test_the_first_quarantine_is_told_with_its_cause(engine, failed, cause):
-    told = runs._about_quarantine(engine, 3, failed)
+    told = health.about_quarantine(engine, 3, failed)
     assert told.startswith("3 worlds were reset") and cause in told

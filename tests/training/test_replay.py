@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
+from mjx_dm.config import ConfigError
 from mjx_dm.training import normalisation
 from mjx_dm.training import replay as ring
 from mjx_dm.types import Spaces
@@ -164,3 +165,52 @@ def test_n_step_draws_are_the_sums_that_a_list_gives():
             np.testing.assert_allclose(draws.discount[i], factor, rtol=1e-5)
             assert int(draws.next_obs[i, 0]) == t + span + steps * world
     assert spans == {1, 2, 3, 4} and seen == set(range(steps - rows, steps - 1))
+
+
+ages = jax.jit(ring.draw_ages, static_argnums=(1, 3, 4))
+
+
+@pytest.mark.parametrize("recency", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("count", [2**25 + 1, 2**30 - 3, 2**31 - 2])
+def test_ages_reach_every_row_of_a_ring_of_more_than_a_float_counts(count, recency):
+    """The rows themselves need not be there: only their numbers are drawn."""
+    size = 1 << 18
+    drawn = np.asarray(ages(jax.random.key(0), size, jnp.int32(count), 2**31 - 2, recency))
+    assert drawn.min() >= 0 and drawn.max() < count
+    # Fourteen halves of the range by age, in each as many as u^recency puts there.
+    share = np.sort((drawn + np.random.default_rng(0).random(size)) / count)
+    distance = np.abs(share ** (1 / recency) - (np.arange(size) + 0.5) / size).max()
+    # Kolmogorov and Smirnov: more than this once in a million keys.
+    assert distance < 2.7 / np.sqrt(size)
+    # Beyond 2^24 a float32 would give even numbers alone, beyond 2^25 every fourth row.
+    large = drawn[drawn > 2**24]
+    observed = np.bincount(large % 8, minlength=8)
+    expected = len(large) / 8
+    assert np.sum((observed - expected) ** 2 / expected) < chi2.ppf(1 - 1e-6, 7)
+
+
+def test_ages_of_a_small_ring_are_those_of_a_float():
+    key, count = jax.random.key(3), jnp.int32(5000)
+    few = ages(key, 1000, count, ring.ROWS_OF_A_FLOAT, 3.0)
+    share = jax.random.uniform(key, (1000,)) ** 3.0
+    np.testing.assert_array_equal(few, (share * 5000).astype(jnp.int32))
+
+
+@pytest.mark.parametrize("rows", [1, 3, ROWS, 31_250, 2**24 + 5, 2**29 + 1, 2**30 - 1])
+def test_rows_are_counted_for_ever(rows):
+    """From shortly before an int32 would overflow: the next row is the next, and the ring full."""
+    one_more = jax.jit(ring._one_more, static_argnums=1)
+    rounds = rows * max(1, 2**29 // rows)
+    written, row, folds = jnp.int32(2 * rounds - 3), (2 * rounds - 3) % rows, 0
+    for _ in range(6):
+        after = one_more(written, rows)
+        folds += after < written
+        row = (row + 1) % rows
+        assert after % rows == row and after >= rows
+        written = after
+    assert folds == 1 and int(written) < 2**30 + rows
+
+
+def test_a_ring_of_more_rows_than_are_counted_is_refused():
+    with pytest.raises(ConfigError, match=r"must be less than 2\^30 steps"):
+        jax.eval_shape(lambda: ring.init(2**33, 4, SPACES))

@@ -1,6 +1,7 @@
 """The one program that advances a run: traced once, in place, and the same every time."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -194,3 +195,15 @@ def test_the_same_program_runs_on_mjx_physics():
         state, metrics = jax.jit(training.make_chunk(config, env), donate_argnums=0)(state)
     assert float(metrics["quarantined"]) == 0
     assert np.isfinite(float(metrics["critic_loss"]))
+
+
+def test_iterations_are_counted_for_ever_and_learning_stays_begun():
+    """From shortly before 2^30, by the function that every iteration calls."""
+    count = jax.jit(training.next_iteration)
+    for learn_from, learns in ((5, True), (2**30 + 3, False)):
+        state = (jnp.int32(2**30 - 3), jnp.int32(learn_from))
+        begins_in = max(learn_from - (2**30 - 3), 0)
+        for i in range(10):
+            assert bool(state[0] >= state[1]) == (learns or i >= begins_in)
+            before, state = state[0], count(*state)
+            assert state[0] in (before + 1, before + 1 - 2**29) and 0 < state[0] < 2**30

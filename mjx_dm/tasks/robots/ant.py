@@ -37,7 +37,7 @@ def ant_v4(
     def reward(before: Fields, after: Fields, action: Array):
         healthy = _is_healthy(after, healthy_z_range) | terminate_when_unhealthy
         forward = _velocity(before, after)[0]
-        survive = healthy * jnp.float32(healthy_reward)
+        survive = jnp.where(healthy, jnp.float32(healthy_reward), 0.0)
         cost = ctrl_cost_weight * jnp.sum(jnp.square(action))
         total = forward + survive - cost
         if use_contact_forces:  # Gymnasium reports it in the place of the control cost
@@ -85,7 +85,9 @@ def ant_v5(
             "reward_forward": forward_reward_weight * _velocity(before, after)[0],
             "reward_ctrl": -ctrl_cost_weight * jnp.sum(jnp.square(action)),
             "reward_contact": -_contact_cost(after, contact_cost_weight, contact_force_range),
-            "reward_survive": _is_healthy(after, healthy_z_range) * jnp.float32(healthy_reward),
+            "reward_survive": jnp.where(
+                _is_healthy(after, healthy_z_range), jnp.float32(healthy_reward), 0.0
+            ),
         }
         return sum(terms.values(), jnp.zeros(())), terms
 

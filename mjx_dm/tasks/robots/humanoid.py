@@ -34,7 +34,7 @@ def humanoid_v4(
         terms = {
             "reward_linvel": forward_reward_weight * velocity,
             "reward_quadctrl": -ctrl_cost_weight * jnp.sum(jnp.square(action)),
-            "reward_alive": healthy * jnp.float32(healthy_reward),
+            "reward_alive": jnp.where(healthy, jnp.float32(healthy_reward), 0.0),
         }
         return _sum(terms), terms
 
@@ -84,7 +84,9 @@ def humanoid_v5(
     def reward(before: Fields, after: Fields, action: Array):
         impact = contact_cost_weight * jnp.sum(jnp.square(after["cfrc_ext"]))
         terms = {
-            "reward_survive": _is_healthy(after, healthy_z_range) * jnp.float32(healthy_reward),
+            "reward_survive": jnp.where(
+                _is_healthy(after, healthy_z_range), jnp.float32(healthy_reward), 0.0
+            ),
             "reward_forward": forward_reward_weight * _velocity(before, after)[0],
             "reward_ctrl": -ctrl_cost_weight * jnp.sum(jnp.square(action)),
             "reward_contact": -jnp.clip(impact, *contact_cost_range),

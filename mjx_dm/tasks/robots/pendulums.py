@@ -38,7 +38,8 @@ def _pendulum(version: str, options: dict, noise: float) -> Task:
         return jnp.abs(after["qpos"][1]) > 0.2
 
     def reward(before: Fields, after: Fields, action: Array):
-        paid = jnp.ones(()) if version == "v4" else 1.0 - terminated(after)
+        unpaid = terminated(after) & (version == "v5")
+        paid = jnp.where(unpaid, 0.0, jnp.float32(1.0))
         return paid, {"reward_survive": paid}
 
     return Task(
@@ -67,7 +68,8 @@ def _double(version: str, options: dict, bonus: float, noise: float) -> Task:
     def reward(before: Fields, after: Fields, action: Array):
         x, _, y = after["site_xpos"][0]
         _, v1, v2 = after["qvel"]
-        paid = jnp.float32(bonus) if version == "v4" else bonus * (1.0 - terminated(after))
+        unpaid = terminated(after) & (version == "v5")
+        paid = jnp.where(unpaid, 0.0, jnp.float32(bonus))
         terms = {
             "reward_survive": paid,
             "distance_penalty": -(0.01 * x**2 + (y - 2.0) ** 2),

@@ -124,7 +124,7 @@ def _legged(
         total, terms = run(before, after, action)
         # v4 pays the step that ends an episode too.
         paid = is_healthy(after) | (terminates and version == "v4")
-        terms["reward_survive"] = paid * jnp.float32(bonus)
+        terms["reward_survive"] = jnp.where(paid, jnp.float32(bonus), 0.0)
         return total + terms["reward_survive"], terms
 
     def info(before: Fields, after: Fields) -> Fields:
