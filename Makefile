@@ -6,6 +6,7 @@ EXTRAS ?= dev
 RUN ?= runs/demo
 EPISODES ?= 10
 MINUTES ?= 7.5
+SEED ?= 1
 
 comma := ,
 VENV := .venv
@@ -13,13 +14,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow rehearse lint clean
+.PHONY: help setup demo test test-slow soak rehearse lint clean
 
 help:
 	@echo "make setup      make .venv and install everything into it"
 	@echo "make demo       train on this machine, then score and film the result, in RUN (runs/demo)"
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the longer checks"
+	@echo "make soak       break a tiny run in every way for MINUTES, and check that nothing is lost"
 	@echo "make rehearse   run the GPU suite at toy size, on any machine"
 	@echo "make lint       check style, formatting, types and the direction of imports"
 	@echo "make clean      remove .venv and caches; runs stay"
@@ -27,7 +29,7 @@ help:
 	@echo "PYTHON=python3.12        the interpreter for a new .venv, 3.11 or later"
 	@echo "EXTRAS=dev,cuda13,warp   for an NVIDIA GPU (cuda12 for older drivers)"
 	@echo "RUN=runs/other           another run directory for make demo"
-	@echo "MINUTES=7.5              how long make demo trains"
+	@echo "MINUTES=7.5              how long make demo trains, and make soak goes on"
 
 setup: $(STAMP)
 
@@ -42,6 +44,10 @@ test: $(STAMP)
 # The last -m wins over the one in pyproject.toml.
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
+
+# One tiny run, broken in every way again and again; prints its counts as JSON.
+soak: $(STAMP)
+	$(BIN)/python tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 # The GPU suite at toy size, so that it runs the first time there is a card.
 rehearse: $(STAMP)

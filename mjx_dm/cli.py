@@ -289,7 +289,7 @@ def _film(task: Any, qpos: list[Any], path: Path) -> None:
         render.write_video(qpos, path, task=task)
         mp4.frame_strip(path, path.with_suffix(".png"))
     except (OSError, RuntimeError, ConfigError) as error:
-        said = str(error).rstrip(".")
+        said = " ".join(str(error).split()).rstrip(".")
         _complain("eval_render.py", f"The scores stand, but no video could be written: {said}.", 0)
         return
     _say(f"Video of the median episode: {path}")

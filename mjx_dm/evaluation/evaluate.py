@@ -4,6 +4,7 @@ import math
 import platform
 import re
 import statistics
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,10 @@ from mjx_dm.tasks.task import Task
 # Policies see this many rows at a time whatever the number of episodes: a jitted one compiles
 # once, and an episode's actions cannot change with how many others are played beside it.
 ACT_ROWS = 16
+
+# MuJoCo's handler of warnings and Python's filters are the process's, and runs in several threads
+# may be scored at once.
+_MAKING = threading.Lock()
 
 Act = Callable[[np.ndarray], np.ndarray]
 OnStep = Callable[[int, mujoco.MjData], None]
@@ -127,7 +132,8 @@ def evaluate(
     act = policy.act if isinstance(policy, Acts) else policy
     envs: list[gymnasium.Env] = []
     try:
-        envs += [_make_env(task.gym_id, task.options) for _ in range(episodes)]
+        with _MAKING:
+            envs += [_make_env(task.gym_id, task.options) for _ in range(episodes)]
         returns, lengths = _play(envs, act, task, seed, on_step)
     finally:
         for env in envs:

@@ -91,7 +91,7 @@ class _Run:
         self.clock = WallClock()
         self.keeper = Keeper(config, owner, self.say)
         self.train_seconds = 0.0
-        self.told_of_quarantine = False
+        self.told_of_quarantine = self.told_of_support = False
 
     def go(self, reason: str) -> Outcome:
         """`reason` says why the engine is that one."""
@@ -210,6 +210,11 @@ class _Run:
             self.told_of_quarantine = True
             counts = (int(values[name]) for name in ("quarantined", "engine_failed"))
             self.say(health.about_quarantine(physics.engine, *counts))
+        if not self.told_of_support:
+            told = health.about_support(self.config.critic, values)
+            self.told_of_support = told is not None
+            if told:
+                self.say(told)
 
     def _is_over(self, stop: Stop) -> bool:
         if self.progress.is_closed and not stop.is_set():
