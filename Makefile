@@ -7,6 +7,7 @@ RUN ?= runs/demo
 EPISODES ?= 10
 MINUTES ?= 7.5
 INPUTS ?= 2000
+SEED ?= 1
 
 comma := ,
 VENV := .venv
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz rehearse lint clean
+.PHONY: help setup demo test test-slow fuzz soak rehearse lint clean
 
 help:
 	@echo "make setup      make .venv and install everything into it"
@@ -22,6 +23,7 @@ help:
 	@echo "make test       run the tests"
 	@echo "make test-slow  run the longer checks"
 	@echo "make fuzz       read INPUTS (2000) spoilt files a test: policies, checkpoints, settings"
+	@echo "make soak       break a tiny run in every way for MINUTES, and check that nothing is lost"
 	@echo "make rehearse   run the GPU suite at toy size, on any machine"
 	@echo "make lint       check style, formatting, types and the direction of imports"
 	@echo "make clean      remove .venv and caches; runs stay"
@@ -29,7 +31,7 @@ help:
 	@echo "PYTHON=python3.12        the interpreter for a new .venv, 3.11 or later"
 	@echo "EXTRAS=dev,cuda13,warp   for an NVIDIA GPU (cuda12 for older drivers)"
 	@echo "RUN=runs/other           another run directory for make demo"
-	@echo "MINUTES=7.5              how long make demo trains"
+	@echo "MINUTES=7.5              how long make demo trains, and make soak goes on"
 
 setup: $(STAMP)
 
@@ -47,6 +49,10 @@ test-slow: $(STAMP)
 
 fuzz: $(STAMP)
 	FUZZ_INPUTS=$(INPUTS) $(BIN)/python -m pytest -m 'slow or not slow' tests/checkpoints/test_strangers.py
+
+# One tiny run, broken in every way again and again; prints its counts as JSON.
+soak: $(STAMP)
+	$(BIN)/python tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED)
 
 # The GPU suite at toy size, so that it runs the first time there is a card.
 rehearse: $(STAMP)

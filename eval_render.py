@@ -5,7 +5,7 @@ python eval_render.py runs/demo/best  # the one that scored best while it traine
 """
 
 from mjx_dm.cli import eval_main as main
-from mjx_dm.cli import leave
+from mjx_dm.ending import leave
 
 if __name__ == "__main__":
     leave(main())

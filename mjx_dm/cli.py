@@ -14,8 +14,9 @@ import tyro
 
 from mjx_dm import config as configs
 from mjx_dm import settings
-from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, complete
+from mjx_dm.checkpoints.manifest import CheckpointError, SaveError
 from mjx_dm.config import ACTION_RULES, Config, ConfigError
+from mjx_dm.ending import about_interruption, about_memory, complain, say
 from mjx_dm.files import write_json
 from mjx_dm.presets import preset_in
 from mjx_dm.runs.signals import is_interrupt
@@ -33,7 +34,7 @@ def train_main(arguments: list[str] | None = None) -> int:
     try:
         config = parse(arguments)
     except ConfigError as error:
-        return _complain("train.py", error, 2)
+        return complain("train.py", error, 2)
 
     # Before JAX is imported: a second run of a program then starts without compiling, but for the C
     # engine's, since JAX keeps no program that calls back to Python.
@@ -44,26 +45,16 @@ def train_main(arguments: list[str] | None = None) -> int:
 
         stopped_by = run.run(config).stopped_by
     except (FloatingPointError, OSError, SaveError) as error:
-        return _complain("train.py", error, 1)
+        return complain("train.py", error, 1)
     except (ConfigError, CheckpointError) as error:
-        return _complain("train.py", error, 2)
+        return complain("train.py", error, 2)
     except (KeyboardInterrupt, RuntimeError, MemoryError) as error:
         if is_interrupt(error):
-            return _complain("train.py", _about_interruption(config.directory), 130)
+            return complain("train.py", about_interruption(config.directory), 130)
         if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
-            return _complain("train.py", _about_memory(config, error), 1)
+            return complain("train.py", about_memory(config, error), 1)
         raise
     return 0 if stopped_by is None else 128 + stopped_by
-
-
-def leave(status: int) -> None:
-    """Ends the program, at once where it was interrupted: threads may be busy for seconds."""
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    if status > 128:
-        os._exit(status)
-    sys.exit(status)
 
 
 def _list_tasks() -> int:
@@ -140,30 +131,6 @@ def _parse(arguments: list[str], default: Config) -> Config:
     return tyro.cli(flat, args=arguments, default=default, prog="train.py")
 
 
-def _about_memory(config: Config, error: BaseException) -> str:
-    return (
-        f"there is not enough memory ({' '.join(str(error).split())[:200]}); "
-        f"{_newest(config.directory)}. Less than --num-envs {config.physics.num_envs} and "
-        f"--replay-size {config.replay.replay_size} takes less, in a new run."
-    )
-
-
-def _about_interruption(directory: Path) -> str:
-    if not complete(directory / "checkpoints"):
-        return "interrupted before there was anything to save."
-    return f"interrupted; {_newest(directory)}: go on with --resume."
-
-
-def _newest(directory: Path) -> str:
-    newest = max(complete(directory / "checkpoints"), default=None)
-    if newest is None:
-        return f"there is no checkpoint in {directory / 'checkpoints'}"
-    return (
-        f"the newest checkpoint in {directory / 'checkpoints'} is that of {newest:,} "
-        "environment steps"
-    )
-
-
 # Evaluation ---------------------------------------------------------------------------------------
 
 
@@ -232,16 +199,16 @@ def eval_main(arguments: list[str] | None = None) -> int:
     try:
         return _eval(tyro.cli(EvalOptions, args=arguments, prog="eval_render.py"))
     except KeyboardInterrupt:
-        return _complain("eval_render.py", "interrupted before all was done.", 130)
+        return complain("eval_render.py", "interrupted before all was done.", 130)
 
 
 def _eval(options: EvalOptions) -> int:
     if problem := options.problem():
-        return _complain("eval_render.py", problem, 2)
+        return complain("eval_render.py", problem, 2)
     try:
         options.score_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        return _complain(
+        return complain(
             "eval_render.py", f"{options.score_dir} cannot be made: {error.strerror}.", 2
         )
 
@@ -257,14 +224,14 @@ def _eval(options: EvalOptions) -> int:
         policy = load_policy(options.run_dir, options.action_rule)
         task = policy.own_task()
     except (CheckpointError, ConfigError) as error:
-        return _complain("eval_render.py", str(error), 2)
+        return complain("eval_render.py", str(error), 2)
     trace = render.Trace()
     try:
         evaluation = evaluate.evaluate(
             policy, task, episodes=options.episodes, seed=options.seed, on_step=trace
         )
     except evaluate.NoScore as error:
-        return _complain("eval_render.py", str(error), 1)
+        return complain("eval_render.py", str(error), 1)
 
     report = {
         **evaluation.to_json(),
@@ -279,9 +246,9 @@ def _eval(options: EvalOptions) -> int:
     try:
         write_json(path, report)
     except OSError as error:
-        return _complain("eval_render.py", f"{path} cannot be written: {error.strerror}.", 1)
+        return complain("eval_render.py", f"{path} cannot be written: {error.strerror}.", 1)
     # Not through rich: a long path must stay on one line.
-    _say(f"Scores: {path}")
+    say(f"Scores: {path}")
     if options.video:
         median = evaluation.median_episode
         name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
@@ -301,12 +268,12 @@ def _film(task: Any, qpos: list[Any], path: Path) -> None:
         render.write_video(qpos, path, task=task)
         mp4.frame_strip(path, path.with_suffix(".png"))
     except (OSError, RuntimeError, ConfigError) as error:
-        said = str(error).rstrip(".")
-        _complain("eval_render.py", f"The scores stand, but no video could be written: {said}.", 0)
+        said = " ".join(str(error).split()).rstrip(".")
+        complain("eval_render.py", f"The scores stand, but no video could be written: {said}.", 0)
         return
-    _say(f"Video of the median episode: {path}")
+    say(f"Video of the median episode: {path}")
     if render.find_gl() is None:
-        _say(f"It was drawn without OpenGL. {render.gl_advice()}")
+        say(f"It was drawn without OpenGL. {render.gl_advice()}")
 
 
 def _print_table(report: dict[str, Any], played_in: str) -> None:
@@ -327,14 +294,3 @@ def _print_table(report: dict[str, Any], played_in: str) -> None:
         f"return {report['mean']:.1f} ± {report['std']:.1f} (median {report['median']:.1f}) over "
         f"{report['episodes']} episodes, action rule: {report['action_rule']}"
     )
-
-
-def _say(text: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-        print(text, flush=True)
-
-
-def _complain(command: str, what: Exception | str, status: int) -> int:
-    with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-        print(f"{command}: {what}", file=sys.stderr)
-    return status

@@ -25,7 +25,7 @@ import tyro
 from mjx_dm import config as configs
 from mjx_dm.bench import report
 from mjx_dm.config import Config, ConfigError, replace
-from mjx_dm.device import compiler_options
+from mjx_dm.device import check, compiler_options, in_float32
 from mjx_dm.engines import Engine, choose_engine, make_engine
 from mjx_dm.envs import batch as envs
 from mjx_dm.files import write_json
@@ -192,6 +192,7 @@ def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> t
     return jax.jit(init), jax.jit(advance, donate_argnums=0), jax.jit(score)
 
 
+@in_float32
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -204,6 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
             prog="python -m mjx_dm.population",
         )
         config = options.config
+        check()
         rows, stacked = population(options)
         task = robot_of(config)
         name, _ = choose_engine(config.physics.engine)

@@ -7,6 +7,7 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from mjx_dm import device
 from mjx_dm.bench import measure, plot, profile, report, table
 from mjx_dm.bench.cases import Case
 from mjx_dm.bench.measure import Ask, Failure
@@ -18,6 +19,7 @@ from mjx_dm.files import write_json
 _WIDTH = 160
 
 
+@device.in_float32
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 done, 1 a case failed, 2 bad input."""
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -31,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             return _compare(console, *options.compare)
         if reason := problem(options):
             raise ConfigError(reason)
+        device.check()
         if options.profile:
             return _profile(console, options, options.profile)
         groups = measure.plan(options)

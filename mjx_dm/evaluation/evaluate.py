@@ -7,6 +7,7 @@ import math
 import platform
 import re
 import statistics
+import threading
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,9 @@ from mjx_dm.tasks.task import Task
 __all__ = ["ACT_ROWS", "Act", "Acts", "Evaluation", "NoScore", "OnStep", "evaluate"]
 
 _OWN_SIMULATION = "the task's own simulation; no Gymnasium environment was asked"
+# MuJoCo's handler of warnings and Python's filters are the process's, and runs in several threads
+# may be scored at once.
+_MAKING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,8 @@ def evaluate(
         )
     envs: list[gymnasium.Env | OwnWorld] = []
     try:
-        envs += [_make_world(task) for _ in range(episodes)]
+        with _MAKING:
+            envs += [_make_world(task) for _ in range(episodes)]
         returns, lengths = _play(envs, act, task, seed, on_step)
     finally:
         for env in envs:

@@ -35,9 +35,10 @@ def diagnose(
     0.025 of their layer's (Sokar et al. 2023). q_error: the mean of min Q(s, a) less the reward
     that followed, the entropy that Q is promised with it (alpha times the policy's of now, in every
     step) and the critic's own view of what came after, in scaled reward: positive where Q promises
-    too much. Of a mixture also sigma_spread: the standard deviation of log sigma over the
-    components, weighted as they are; clipped_share: of sampled action coordinates outside the legal
-    box. Consumes `key`.
+    too much. Of a categorical critic also mass_at_value_min and mass_at_value_max: its probability
+    of the two ends of the support, where returns beyond them are counted. Of a mixture also
+    sigma_spread: the standard deviation of log sigma over the components, weighted as they are;
+    clipped_share: of sampled action coordinates outside the legal box. Consumes `key`.
     """
     action_key, next_key = jax.random.split(key)
     limit = 1.0 if config.policy.bounded else jnp.inf
@@ -60,18 +61,26 @@ def diagnose(
         entropy = -jnp.mean(following.log_prob(next_action))
         found = found + jnp.exp(after.log_alpha) * entropy * bonuses
     action = old.sample(action_key)
+    of_support = {}
+    if config.critic.critic == "categorical":
+        probs = jnp.mean(jax.nn.softmax(out), (0, 1, 2))
+        of_support = {"mass_at_value_min": probs[0], "mass_at_value_max": probs[-1]}
     of_mixture = {}
     if isinstance(new, GMM):
         of_mixture["sigma_spread"] = jnp.mean(_sigma_spread(new))
         of_mixture["clipped_share"] = jnp.mean(jnp.abs(action) > limit)
-    return of_mixture | {
-        "policy_kl": jnp.mean(old.log_prob(action) - new.log_prob(action)),
-        "q_error": losses.valid_mean(promised - found, batch.valid.astype(jnp.float32)),
-        "actor_norm": _matrix_norm(after.actor),
-        "critic_norm": _matrix_norm(after.critic),
-        "dead_units_actor": dead_units(actor_seen),
-        "dead_units_critic": dead_units([x for layer in critic_seen for x in layer]),
-    }
+    return (
+        of_mixture
+        | of_support
+        | {
+            "policy_kl": jnp.mean(old.log_prob(action) - new.log_prob(action)),
+            "q_error": losses.valid_mean(promised - found, batch.valid.astype(jnp.float32)),
+            "actor_norm": _matrix_norm(after.actor),
+            "critic_norm": _matrix_norm(after.critic),
+            "dead_units_actor": dead_units(actor_seen),
+            "dead_units_critic": dead_units([x for layer in critic_seen for x in layer]),
+        }
+    )
 
 
 def dead_units(activations: list[Float[Array, "..."]]) -> Float[Array, ""]:

@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from mjx_dm.checkpoints.manifest import CheckpointError, find_verified
+from mjx_dm.config import CriticSettings
 from mjx_dm.files import write_json
 
 REPORT = "not_finite.json"
+# A distribution that merely has its tail there has less.
+MOST_MASS_AT_AN_END = 0.05
 # Lines of metrics.jsonl that the report repeats.
 _LINES = 20
 
@@ -55,6 +58,22 @@ def report(directory: Path, env_steps: int, state: Any) -> str:
         f"{first.lstrip('.')}{more}); {advice}{written}: start again from it with --init-from and "
         "lower --actor-lr and --critic-lr."
     )
+
+
+def about_support(critic: CriticSettings, metrics: Mapping[str, float]) -> str | None:
+    """A sentence where the critic's values press against an end of its support, else None."""
+    for setting, end, bound in (
+        ("--value-max", "upper", critic.value_max),
+        ("--value-min", "lower", critic.value_min),
+    ):
+        name = f"mass_at_{setting[2:].replace('-', '_')}"
+        if (mass := metrics.get(name, 0.0)) > MOST_MASS_AT_AN_END:
+            return (
+                f"{mass:.0%} of the critic's probability lies at the {end} end of its support, "
+                f"where all returns beyond {setting} {bound:g} count as that: move it out, or "
+                f"lower --reward-scale or --discount; {name} in metrics.jsonl tells how it goes on."
+            )
+    return None
 
 
 def about_quarantine(engine: str, quarantined: int, failed: int) -> str:

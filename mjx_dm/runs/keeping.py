@@ -105,9 +105,13 @@ class Keeper:
         self._copies.save_if_due(state.replay, env_steps)
         return True
 
+    def close(self) -> None:
+        """Waits for the copy of the replay that is being written; none follows it."""
+        self._copies.close()
+
     def finish(self, state: TrainState, env_steps: int) -> None:
         """Saves the replay at the end of a run, where the settings ask for it."""
-        self._copies.close()
+        self.close()
         if not self.config.run.save_replay:
             return
         gigabytes = sum(x.nbytes for x in state.replay) / 1e9

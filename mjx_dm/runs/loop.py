@@ -21,7 +21,7 @@ from mjx_dm.runs import health, initial, memory
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.keeping import Keeper
 from mjx_dm.runs.lock import Owner, owned
-from mjx_dm.runs.metrics import METRICS, MetricsWriter, read_metrics
+from mjx_dm.runs.metrics import METRICS, MetricsWriter, read_metrics, wall_seconds
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import Scores
 from mjx_dm.runs.signals import CLOSED_PIPE, Stop, stop_on_signal
@@ -102,7 +102,7 @@ class _Run:
         self.clock = WallClock()
         self.keeper = Keeper(config, owner, self.say)
         self.train_seconds = 0.0
-        self.told_of_quarantine = False
+        self.told_of_quarantine = self.told_of_support = False
 
     def go(self, simulated: str) -> Outcome:
         """`simulated` says what simulates, and why."""
@@ -130,7 +130,11 @@ class _Run:
             stop_on_signal(self.say) as stop,
             Scores(c, env.task, self.writer, self.say, self.clock.seconds) as self.scores,
         ):
-            self._loop(chunk, state, stop)
+            try:
+                self._loop(chunk, state, stop)
+            except Exception:
+                self.keeper.close()
+                raise
         self._plot(env.task)
         if self.keeper.failed is not None:
             raise SaveError(f"The run's last state is not saved: {self.keeper.failed}")
@@ -226,6 +230,11 @@ class _Run:
             self.told_of_quarantine = True
             counts = (int(values[name]) for name in ("quarantined", "engine_failed"))
             self.say(health.about_quarantine(physics.engine, *counts))
+        if not self.told_of_support:
+            told = health.about_support(self.config.critic, values)
+            self.told_of_support = told is not None
+            if told:
+                self.say(told)
 
     def _is_over(self, stop: Stop) -> bool:
         if self.progress.is_closed and not stop.is_set():
@@ -265,16 +274,9 @@ class _Run:
                 f"asks for {self.config.run.minutes:g}; give more to go on."
             )
         try:
-            self.clock.before = _wall_seconds(read_metrics(self.directory / METRICS), step)
+            self.clock.before = wall_seconds(read_metrics(self.directory / METRICS), step)
         except FileNotFoundError:
             pass  # the curve begins anew
         except ValueError as error:
             raise ConfigError(str(error)) from error
         return saved
-
-
-def _wall_seconds(metrics: dict[str, list], step: int) -> float:
-    """What the run had taken when it was last heard of at `step` or before."""
-    seconds = metrics.get("wall_seconds", [math.nan] * len(metrics["step"]))
-    known = zip(metrics["step"], seconds, strict=True)
-    return max((s for at, s in known if at <= step and not math.isnan(s)), default=0.0)

@@ -143,6 +143,13 @@ def read_metrics(path: str | os.PathLike) -> dict[str, list]:
     return columns
 
 
+def wall_seconds(metrics: dict[str, list], step: int) -> float:
+    """What the run had taken when it was last heard of at `step` or before."""
+    seconds = metrics.get("wall_seconds", [math.nan] * len(metrics["step"]))
+    known = zip(metrics["step"], seconds, strict=True)
+    return max((s for at, s in known if at <= step and not math.isnan(s)), default=0.0)
+
+
 # Files --------------------------------------------------------------------------------------------
 
 

@@ -67,6 +67,7 @@ _PANELS = (
     _Panel("policy_kl", "KL of the policy over a launch", "nats", is_log=True),
     _Panel("clipped_share", "Sampled actions outside the box", "share"),
     _Panel("q_error", "Q less the realised return", "scaled return"),
+    _Panel("mass_at_value_max", "Q at the upper end of its support", "probability"),
     _Panel("critic_loss", "Critic loss", "loss", is_log=True),
     _Panel("q_mean", "Mean Q", "scaled return"),
     _Panel("actor_grad_norm", "Gradient norm, actor", "norm", is_log=True),

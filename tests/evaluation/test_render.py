@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import eval_render
+from mjx_dm import cli
 from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.config import ConfigError
 from mjx_dm.evaluation import films as render
@@ -212,10 +213,42 @@ def test_eval_render_writes_scores_and_a_video_of_the_median(run_dir, capsys) ->
 
 
 def test_eval_render_films_without_opengl_and_says_so(run_dir, capsys, monkeypatch) -> None:
+    """And in a folder whose name ffmpeg would read as a protocol, an option or a pattern."""
     monkeypatch.setattr(render, "find_gl", lambda: None)
+    monkeypatch.chdir(run_dir)
+    for out in ("seed:1 of 5%d", "-y"):
+        assert eval_render.main([".", "--episodes", "1", f"--out={out}"]) == 0
+        assert [x.suffix for x in sorted((run_dir / out).iterdir())] == [".json", ".mp4", ".png"]
+    said = capsys.readouterr()
+    assert "drawn without OpenGL" in said.out and not said.err
+
+
+@pytest.mark.parametrize("broken", ["no ffmpeg", "no OpenGL process"])
+def test_eval_render_keeps_its_scores_where_no_film_can_be_made(
+    run_dir, capsys, monkeypatch, broken
+) -> None:
+    def fail(*_):
+        raise RuntimeError("No ffmpeg exe could be found.\nInstall it.")
+
+    monkeypatch.setattr(render, "find_gl", lambda: None)
+    if broken == "no ffmpeg":
+        monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", fail)
+    else:
+        monkeypatch.setattr(render, "write_video", fail)
     assert eval_render.main([str(run_dir), "--episodes", "1"]) == 0
-    assert list((run_dir / "videos").glob("*.mp4"))
-    assert "drawn without OpenGL" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert json.loads((run_dir / "eval" / "eval.json").read_text())["episodes"] == 1
+    assert "The scores stand, but no video could be written: " in said.err
+    assert said.err.count("\n") == 1 and "Video of" not in said.out
+
+
+def test_eval_render_writes_scores_that_nobody_reads(run_dir, monkeypatch) -> None:
+    def closed(*_):
+        raise SystemExit(1)  # as Rich ends a program whose pipe is closed
+
+    monkeypatch.setattr(cli, "_print_table", closed)
+    assert eval_render.main([str(run_dir), "--episodes", "1", "--no-video"]) == 0
+    assert (run_dir / "eval" / "eval.json").exists()
 
 
 def test_eval_render_out_receives_everything(run_dir, tmp_path) -> None:

@@ -74,6 +74,18 @@ def test_q_error_knows_of_the_entropy_that_q_is_promised(start):
     assert short - onward == pytest.approx(0.01 * entropy * CONFIG.critic.discount, abs=0.05)
 
 
+def test_mass_at_the_ends_of_the_support_is_seen(start):
+    fresh = diagnosed(start, start, batch())
+    assert fresh["mass_at_value_min"] < 0.01 and fresh["mass_at_value_max"] < 0.01
+
+    def high(path, leaf):  # the last layer's bias has one number an atom
+        is_last = leaf.shape[-1] == CONFIG.critic.num_atoms and path[-1].key == "bias"
+        return leaf.at[..., -1].add(1e5) if is_last else leaf
+
+    pressed = start._replace(critic=jax.tree_util.tree_map_with_path(high, start.critic))
+    assert diagnosed(start, pressed, batch())["mass_at_value_max"] == pytest.approx(1.0)
+
+
 def test_norms_are_those_of_the_matrices(start):
     expected = 0.0
     for path, leaf in jax.tree_util.tree_leaves_with_path(start.critic):

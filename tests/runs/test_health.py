@@ -1,6 +1,7 @@
 """A run whose numbers are not finite says so, and what there is to go on from."""
 
 import json
+import math
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from mjx_dm.checkpoints import saving
+from mjx_dm.config import CriticSettings
 from mjx_dm.runs import health
 
 
@@ -24,6 +26,16 @@ def state(weight=1.0):
 @pytest.mark.parametrize(("weight", "sound"), [(1e38, True), (jnp.inf, False), (jnp.nan, False)])
 def test_only_what_is_finite_is_sound(weight, sound):
     assert health.all_finite(state(weight)) is sound
+
+
+def test_a_critic_that_presses_against_its_support_is_told_of():
+    critic = CriticSettings(value_max=120.0)
+    assert health.about_support(critic, {"mass_at_value_max": 0.01, "critic_loss": 3.0}) is None
+    assert health.about_support(critic, {"mass_at_value_max": math.nan}) is None
+    said = health.about_support(critic, {"mass_at_value_min": 0.0, "mass_at_value_max": 0.3})
+    assert said and "30% of" in said and "beyond --value-max 120 count" in said
+    said = health.about_support(critic, {"mass_at_value_min": 0.2})
+    assert said and "--value-min -20" in said
 
 
 def test_the_report_names_the_arrays_the_newest_checkpoint_and_the_last_metrics(tmp_path):

@@ -25,7 +25,7 @@ from mjx_dm.checkpoints.saving import latest_step, restore_arrays
 from mjx_dm.config import replace
 from mjx_dm.evaluation.evaluate import NoScore, evaluate
 from mjx_dm.presets import PRESETS
-from mjx_dm.runs import health, initial, scoring
+from mjx_dm.runs import health, initial, plots, scoring
 from mjx_dm.runs import loop as runs
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.keeping import Keeper, saved_of
@@ -77,7 +77,11 @@ def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_
     assert reports[0]["mean"] == pytest.approx(in_training, rel=1e-6)
 
 
-def test_a_run_is_resumed_where_it_ended(finished, tmp_path, capsys):
+def test_a_run_is_resumed_where_it_ended(finished, tmp_path, capsys, monkeypatch):
+    def no_plot(*_):
+        raise ValueError("no font")
+
+    monkeypatch.setattr(plots, "plot_run", no_plot)
     run_dir = tmp_path / "run"
     shutil.copytree(finished, run_dir)
     before = (run_dir / "metrics.jsonl").read_text()
@@ -88,7 +92,8 @@ def test_a_run_is_resumed_where_it_ended(finished, tmp_path, capsys):
     assert "give more to go on" in said.err
     assert "Compiled" not in said.out, "it could be told before"
     assert train.main([*again, "--env-steps", "1024", "--max-episode-steps", "3"]) == 0
-    assert "Resumed at 512" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Resumed at 512" in said and "could not be drawn (ValueError: no font)." in said
     assert (run_dir / "metrics.jsonl").read_text().startswith(before)
     metrics = read_metrics(run_dir / "metrics.jsonl")
     wall, trained = np.array(metrics["wall_seconds"]), np.array(metrics["train_seconds"])
@@ -117,6 +122,19 @@ def test_an_interrupted_run_says_what_is_saved(finished, tmp_path, monkeypatch, 
     assert train.main(["--run-dir", str(finished), "--resume", "--env-steps", "9999"]) == 130
     said = capsys.readouterr().err
     assert "environment steps: go on with --resume" in said and "512" in said
+
+
+def test_out_of_memory_is_one_sentence_with_what_there_is_to_go_on_from(
+    finished, monkeypatch, capsys
+):
+    def exhausted(_):
+        raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nallocating 1 TiB")
+
+    monkeypatch.setattr(runs, "run", exhausted)
+    assert train.main(["--run-dir", str(finished), "--resume", "--env-steps", "9999"]) == 1
+    said = capsys.readouterr().err
+    assert "there is not enough memory" in said and "512 environment steps" in said
+    assert "--replay-size 1024" in said and said.count("\n") == 1
 
 
 def damaged(finished, path, name):
