@@ -1,7 +1,7 @@
 """A pendulum that hangs and is to stand: its motor is too weak to lift it at once.
 
 python train.py --task examples/pendulum.py --num-envs 8 --env-steps 30000 --random-steps 2000 \
-  --actor-widths 64 64 --critic-widths 64 64 --reward-scale 1 --eval-every 5000
+  --actor-widths 64 64 --critic-widths 64 64 --reward-scale 1 --actor-average 0.01
 """
 
 import jax

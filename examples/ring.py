@@ -9,7 +9,7 @@ that no direction is dearer: a return of 3.4. The mean of a mixture that keeps o
 stay, which returns -20: score such a policy by samples.
 
 python train.py --task examples/ring.py --num-envs 16 --env-steps 50000 --random-steps 4000 \
-  --actor-widths 64 64 --critic-widths 64 64 --reward-scale 1 --eval-every 10000
+  --actor-widths 64 64 --critic-widths 64 64 --reward-scale 1 --actor-average 0.01
 """
 
 import jax.numpy as jnp

@@ -138,7 +138,16 @@ def test_an_example_learns(name, tmp_path):
     task, run = get_task(str(EXAMPLES / f"{name}.py")), tmp_path / "run"
     asked = ["--task", str(EXAMPLES / f"{name}.py"), "--num-envs", num_envs, "--reward-scale", "1"]
     asked += ["--random-steps", random_steps, "--env-steps", env_steps, "--no-save-replay"]
-    asked += ["--actor-widths", "64", "64", "--critic-widths", "64", "64"]
+    asked += [
+        "--actor-widths",
+        "64",
+        "64",
+        "--critic-widths",
+        "64",
+        "64",
+        "--actor-average",
+        "0.01",
+    ]
     assert train.main([*asked, "--run-dir", str(run)]) == 0
     policy = load_policy(run, "sample")
     assert evaluate(random_policy(task), task, episodes=10).mean < enough / 4
