@@ -18,10 +18,11 @@ from mjx_dm.device import compiler_options
 from mjx_dm.engines import choose_engine
 from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.files import write_json
+from mjx_dm.records import METRICS, read_metrics
 from mjx_dm.runs import memory
 from mjx_dm.runs import plots as plotting
 from mjx_dm.runs.clock import WallClock
-from mjx_dm.runs.metrics import METRICS, MetricsWriter, read_metrics
+from mjx_dm.runs.metrics import MetricsWriter
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import Scores
 from mjx_dm.runs.signals import stop_on_signal

@@ -1,4 +1,4 @@
-"""What a run records while it trains, and reads again: metrics.jsonl and TensorBoard events.
+"""What a run records while it trains: metrics.jsonl and TensorBoard events.
 
 Nothing here touches a device: values arrive as numbers, already fetched.
 """
@@ -7,13 +7,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 import tensorboardX
 
-METRICS = "metrics.jsonl"
+from mjx_dm.records import METRICS, records
+
 TENSORBOARD = "tensorboard"
 
 
@@ -86,44 +87,7 @@ class MetricsWriter:
         self.close()
 
 
-def read_metrics(path: str | os.PathLike) -> dict[str, list]:
-    """Reads a `metrics.jsonl`: name -> one value per record, NaN where it has none.
-
-    All lists have the same length and order, that of `"step"` (ints). A half-written last line is
-    left out.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: a line other than the last is not a record.
-    """
-    records = [record for _, record in _records(Path(path))]
-    names = dict.fromkeys(name for record in records for name in record)
-    columns: dict[str, list] = {"step": []}
-    for name in names:
-        values = [record.get(name) for record in records]
-        columns[name] = [math.nan if value is None else value for value in values]
-    return columns
-
-
 # Files --------------------------------------------------------------------------------------------
-
-
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (line, record); a broken line is an error unless nothing follows it."""
-    broken = None
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            if broken is not None:
-                raise ValueError(f"Line {broken} of {path} is not a metrics record: remove it.")
-            try:
-                record = json.loads(line)
-                is_record = line.endswith("\n") and isinstance(record["step"], int)
-            except (ValueError, TypeError, KeyError):
-                is_record = False
-            if is_record:
-                yield line, record
-            else:
-                broken = number
 
 
 def _drop_after(path: Path, last: int | None) -> None:
@@ -132,7 +96,7 @@ def _drop_after(path: Path, last: int | None) -> None:
         return
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as kept:
-        for line, record in _records(path):
+        for line, record in records(path):
             if last is None or record["step"] <= last:
                 kept.write(line)
         kept.flush()

@@ -24,10 +24,10 @@ from mjx_dm.checkpoints.saving import latest_step, restore_arrays
 from mjx_dm.config import replace
 from mjx_dm.evaluation.evaluate import NoScore, evaluate
 from mjx_dm.presets import PRESETS
+from mjx_dm.records import read_metrics
 from mjx_dm.runs import loop as runs
 from mjx_dm.runs import scoring
 from mjx_dm.runs.clock import WallClock
-from mjx_dm.runs.metrics import read_metrics
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import EVAL_SEED
 from mjx_dm.runs.signals import stop_on_signal
