@@ -85,20 +85,18 @@ class Charts:
         if len(labels) == 1:
             both = training + [line._replace(colour=1) for line in own]
             if both:
-                yield self._chart("Return per episode", "return", False, both)
+                yield self._chart("Return per episode", "", False, both)
             return
         if own:
-            yield self._chart("Return in evaluation, mean action", "return", False, own)
+            yield self._chart("Return in evaluation, mean action", "", False, own)
         if training:
-            yield self._chart("Return in training, exploring policy", "return", False, training)
+            yield self._chart("Return in training, exploring policy", "", False, training)
 
     def _panels(
         self, panels: Sequence[Panel], launches: list[tuple[int, Curve]], labels: Sequence[str]
     ) -> Iterator[Chart]:
         for panel in panels:
-            found = [
-                (i, x, curve) for i, (x, curve) in enumerate(launches) if panel.key in curve.y
-            ]
+            found = [(i, x, curve) for i, (x, curve) in enumerate(launches) if panel.key in curve.y]
             if not found:
                 continue
             values = np.concatenate([curve.y[panel.key].ravel() for _, _, curve in found])

@@ -44,6 +44,8 @@ def of_evaluations(runs: Sequence[Run]) -> Curve:
 
 def _thinned(rows: Columns) -> Curve:
     count = len(rows["step"])
+    if not count:
+        return Curve(_all_of({}, 0), {})
     buckets = np.array_split(np.arange(count), min(MOST_POINTS, count))
     starts = np.array([bucket[0] for bucket in buckets], int)
     y = {}
@@ -57,8 +59,6 @@ def _thinned(rows: Columns) -> Curve:
 
 def _mean_of(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Mean of the finite values of each bucket: (N,) -> (len(starts),)."""
-    if not len(starts):
-        return np.empty(0)
     known = np.isfinite(values)
     total = np.add.reduceat(np.where(known, values, 0.0), starts)
     with np.errstate(invalid="ignore"):
@@ -70,13 +70,14 @@ def _ends_of(values: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _scored(rows: Columns) -> Curve:
-    shown = np.unique(np.linspace(0, len(rows["step"]) - 1, MOST_POINTS).round().astype(int))
-    shown = shown[shown >= 0]
+    count = len(rows["step"])
+    if not count:
+        return Curve(_all_of({}, 0), {})
+    shown = np.unique(np.linspace(0, count - 1, min(MOST_POINTS, count)).round().astype(int))
     x = {name: rows[name][shown] for name in OVER if name in rows}
     mean = rows["eval_return"][shown]
-    std = rows.get("eval_return_std", np.full(len(rows["step"]), np.nan))[shown]
-    y = {"eval_return": np.stack([mean, mean - std, mean + std])} if len(shown) else {}
-    return Curve(_all_of(x, len(shown)), y)
+    std = rows.get("eval_return_std", np.full(count, np.nan))[shown]
+    return Curve(_all_of(x, len(shown)), {"eval_return": np.stack([mean, mean - std, mean + std])})
 
 
 def _all_of(x: Mapping[str, np.ndarray], count: int) -> dict[str, np.ndarray]:

@@ -3,7 +3,6 @@
 import base64
 import os
 import urllib.parse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,9 +28,11 @@ class Room:
     def __init__(self, bytes: int) -> None:
         self.left = bytes
 
-    def show(self, run_dir: Path, page: Path) -> list[Medium]:
-        """The films of a run, the newest first, each with its pictures; then other pictures."""
-        return [self._medium(path, run_dir, page) for path in _files(run_dir)]
+    def show(self, run_dir: Path, page: Path) -> list[list[Medium]]:
+        """The films of a run, the newest first, each with its own pictures; then others, alone."""
+        return [
+            [self._medium(path, run_dir, page) for path in together] for together in _files(run_dir)
+        ]
 
     def _medium(self, path: Path, run_dir: Path, page: Path) -> Medium:
         kind = _TYPES[path.suffix.lower()]
@@ -46,19 +47,19 @@ class Room:
         return Medium(name, link, kind.startswith("video"), False)
 
 
-def _files(run_dir: Path) -> Iterator[Path]:
+def _files(run_dir: Path) -> list[list[Path]]:
     found = [
         path
         for folder in _FOLDERS
-        for path in (run_dir / folder).glob("*")
+        for path in sorted((run_dir / folder).glob("*"))
         if path.suffix.lower() in _TYPES and not path.name.startswith(".") and path.is_file()
     ]
     films = [path for path in found if _TYPES[path.suffix.lower()].startswith("video")]
-    newest = {path: path.stat().st_mtime for path in found}
-
-    def place(path: Path) -> tuple[bool, float, str, bool]:
-        film = next((film for film in films if path.stem.startswith(film.stem)), None)
-        is_own = path in films
-        return (film is None, -newest[film or path], str(film or path), not is_own)
-
-    yield from sorted(found, key=place)
+    films.sort(key=lambda path: -path.stat().st_mtime)
+    together = {film: [film] for film in films}
+    for path in found:
+        if path not in together:
+            own = [film for film in films if film.parent == path.parent]
+            film = next((film for film in own if path.stem.startswith(film.stem)), None)
+            together.setdefault(film or path, []).append(path)
+    return list(together.values())

@@ -40,7 +40,7 @@ class RunPart(NamedTuple):
     run: Run
     label: str
     headline: Score | None
-    media: list[Medium]
+    media: list[list[Medium]]
     settings: list[Setting] | None
     seconds: dict[str, float]
     train: str | None
@@ -108,7 +108,13 @@ def render(runs: Sequence[Run], out: Path, embed_mb: float = EMBED_MB) -> str:
         written=time.time(),
         again=page_command([run.directory for run in runs], out),
         data=_script_json({"x": charts.x, "charts": lines}),
-        has_links=any(not x.is_inside for g in groups for part in g.parts for x in part.media),
+        has_links=any(
+            not medium.is_inside
+            for group in groups
+            for part in group.parts
+            for together in part.media
+            for medium in together
+        ),
         embed_mb=embed_mb,
         asset=_asset,
     )

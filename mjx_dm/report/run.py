@@ -64,16 +64,18 @@ class Run:
 
     @property
     def state(self) -> str:
-        """finished, stopped, failed, or that nobody can tell."""
-        c = self.config and self.config.run
-        is_over = c is not None and (
-            self.env_steps >= c.env_steps or self.train_seconds >= 60 * (c.minutes or math.inf)
-        )
+        """finished, stopped, failed, or what is known in place of that."""
+        is_over = False
+        if self.config is not None:
+            asked, minutes = self.config.run.env_steps, self.config.run.minutes
+            is_over = self.env_steps >= asked or self.train_seconds >= 60 * (minutes or math.inf)
         ended = self.sessions[-1].ended if self.sessions else None
         if ended not in (None, "ended"):
             return str(ended)
         if is_over:
             return "finished"
+        if not self.sessions:
+            return "no end recorded"
         return "stopped" if ended else "training, or killed"
 
     def _last(self, name: str, otherwise: float = 0.0) -> float:

@@ -18,9 +18,9 @@ def number(value: float | None) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """low to high, or – where nothing can be told."""
+    """low to high, or nothing where nothing can be told."""
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
-        return NOTHING
+        return ""
     return f"{number(estimate.low)} to {number(estimate.high)}"
 
 

@@ -19,6 +19,7 @@ from mjx_dm.engines import choose_engine
 from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.files import write_json
 from mjx_dm.records import METRICS, read_metrics
+from mjx_dm.report.live import LivePage
 from mjx_dm.runs import memory
 from mjx_dm.runs import plots as plotting
 from mjx_dm.runs.clock import WallClock
@@ -120,6 +121,7 @@ class _Run:
             with (
                 MetricsWriter(self.directory, resume=resumed_at) as self.writer,
                 stop_on_signal(say) as stop,
+                LivePage(self.directory, self.clock.split, say, resume=c.run.resume) as self.page,
             ):
                 self.scores = Scores(c, env.task, self.writer, say, self.clock.seconds)
                 self._loop(chunk, state, stop)
@@ -177,6 +179,7 @@ class _Run:
                 with self.clock.on("evaluation"):
                     self.scores.score(state, env_steps, self.train_seconds)
                 next_eval += c.run.eval_every
+            self.page.refresh()
         self._save(state, env_steps)
         with self.clock.on("evaluation"):
             if not stop.is_set():

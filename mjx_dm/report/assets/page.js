@@ -24,7 +24,7 @@
     return minutes % 60 ? `${Math.floor(minutes / 60)} h ${minutes % 60} min` : `${minutes / 60} h`;
   }
 
-  const at = (x) => (over === "step" ? number(x) : duration(x));
+  const at = (x) => (over !== "step" ? duration(x) : x >= 1000 ? compact.format(x) : number(x));
   const known = (line) => data.x[line.x][over].some((x) => x !== null);
 
   // One table a line: its x where that is known, then its middle, lower and upper edge.
@@ -67,11 +67,23 @@
     return { found, bands, first };
   }
 
+  // Grid lines at powers of ten alone where the axis is logarithmic.
+  function round(plot, all) {
+    return plot.scales.y.distr === 3 ? all.map((x) => (Math.log10(x) % 1 ? null : x)) : all;
+  }
+
+  // A line that is level lies in the middle of its chart.
+  function reach(plot, low, high) {
+    if (low === null || low !== high) return uPlot.rangeNum(low, high, 0.1, true);
+    const room = Math.abs(low) / 10 || 1;
+    return [low - room, low + room];
+  }
+
   function axis(values, extra) {
     return {
       stroke: () => colour("quiet"), font: FONT, values,
-      grid: { stroke: () => colour("grid"), width: 1 },
-      ticks: { stroke: () => colour("grid"), width: 1, size: 4 },
+      grid: { stroke: () => colour("grid"), width: 1, filter: round },
+      ticks: { stroke: () => colour("grid"), width: 1, size: 4, filter: round },
       ...extra,
     };
   }
@@ -89,10 +101,10 @@
     const plot = new uPlot({
       ...size(), series: found, bands,
       legend: { show: false },
-      padding: [10, 14, 0, 0],
-      scales: { x: { time: false }, y: { distr: spec.log ? 3 : 1 } },
+      padding: [10, 22, 0, 0],
+      scales: { x: { time: false }, y: spec.log ? { distr: 3 } : { range: reach } },
       axes: [
-        axis((_, all) => all.map(at), { space: over === "step" ? 60 : 80, size: 32 }),
+        axis((_, all) => all.map(at), { space: over === "step" ? 60 : 80, size: 28 }),
         axis(written, { size: wide, space: 30 }),
       ],
       cursor: {
@@ -106,14 +118,19 @@
     return { plot, spec };
   }
 
+  // A button for each line, where there are several, and what the cursor is at, in the caption.
   function legend(host, spec, show) {
     const list = document.createElement("ul");
+    const place = document.createElement("span");
     list.className = "keys";
+    place.className = "at";
+    host.previousElementSibling.append(place);
+    if (spec.lines.length > 1) host.after(list);
     const outputs = spec.lines.map((line, i) => {
+      const item = document.createElement("li");
       const button = document.createElement("button");
       const swatch = document.createElement("i");
       const output = document.createElement("output");
-      const item = document.createElement("li");
       button.type = "button";
       button.setAttribute("aria-pressed", "true");
       swatch.style.background = `var(--line-${line.colour % 8})`;
@@ -127,19 +144,16 @@
       list.append(item);
       return output;
     });
-    const place = document.createElement("li");
-    place.className = "at";
-    list.append(place);
-    host.after(list);
     return {
       read(plot, first) {
         const index = plot.cursor.idx;
         const isOn = index !== null && index !== undefined && plot.cursor.left >= 0;
-        place.textContent = isOn ? `at ${at(plot.data[0][index])}` : "";
         outputs.forEach((output, i) => {
           const row = plot.data[first[i]];
           output.textContent = isOn ? number(row[nearest(plot, first[i], index)]) : "";
         });
+        const only = outputs.length === 1 && isOn ? `${outputs[0].textContent} ` : "";
+        place.textContent = isOn ? `${only}at ${at(plot.data[0][index])}` : "";
       },
     };
   }
