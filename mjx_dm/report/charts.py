@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,9 @@ _ELSEWHERE = {"updates", "episode_return", "eval_return", *(panel.key for panel 
 _DIGITS = 5
 
 
+Number = int | float | None
+
+
 class Line(NamedTuple):
     """One line of a chart: `x` is the place of its x values in the page's list, `colour` that of
     its colour in the palette; points are marked where they are few."""
@@ -22,7 +25,7 @@ class Line(NamedTuple):
     label: str
     colour: int
     x: int
-    y: list[list[float | None]]
+    y: list[list[Number]]
     has_points: bool
 
 
@@ -47,7 +50,7 @@ class Charts:
     """The charts of a page, whose lines share x values."""
 
     def __init__(self) -> None:
-        self.x: list[dict[str, list[float | None]]] = []
+        self.x: list[dict[str, list[Number]]] = []
         self._count = 0
 
     def of(self, variants: Sequence[Sequence[Run]], labels: Sequence[str]) -> list[Subject]:
@@ -125,11 +128,11 @@ def _line(
     return Line(label, colour, x, [_plain(row) for row in rows], has_points)
 
 
-def _plain(values: np.ndarray) -> list[float | None]:
+def _plain(values: np.ndarray) -> list[Number]:
     """In what JSON has, with the digits that a chart can show."""
     return [_rounded(value) if math.isfinite(value) else None for value in values.tolist()]
 
 
-def _rounded(value: float) -> Any:
+def _rounded(value: float) -> Number:
     short = float(f"{value:.{_DIGITS}g}")
     return int(value) if value == int(value) else int(short) if short == int(short) else short

@@ -17,7 +17,7 @@ class Estimate(NamedTuple):
     high: float = math.nan
 
 
-def interquartile_mean(values: np.ndarray) -> np.ndarray:
+def interquartile_mean(values: np.ndarray) -> np.ndarray | np.floating:
     """Mean of the middle half along the last axis, (..., N) -> (...): a quarter, rounded down, is
     cut off at either end, as scipy.stats.trim_mean and rliable (Agarwal et al. 2021) do."""
     cut = values.shape[-1] // 4
@@ -38,7 +38,7 @@ def bootstrapped(values: np.ndarray, *, of_middle: bool = False) -> Estimate:
     return Estimate(value, low, high)
 
 
-def of_moments(mean: float, std: float, count: float) -> Estimate:
+def of_moments(mean: float, std: float, count: int | float) -> Estimate:
     """Student's interval of a mean, where only the moments of `count` values are left; `std` is
     the population's (ddof 0)."""
     if not (count >= 2 and math.isfinite(std)):

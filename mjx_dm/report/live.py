@@ -80,8 +80,8 @@ class LivePage:
             work()
         except Exception as error:
             if not self._is_told:
-                name = self._run_dir / PAGE
-                self._say(f"{name} could not be written ({type(error).__name__}: {error}).")
+                what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                self._say(f"{self._run_dir / PAGE} could not be written ({what}).")
             self._is_told = True
 
 

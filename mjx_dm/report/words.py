@@ -8,7 +8,7 @@ from mjx_dm.report.intervals import Estimate
 NOTHING = "–"
 
 
-def number(value: float | None) -> str:
+def number(value: int | float | None) -> str:
     """1,234,567, 1,234, 12.3, 0.0123 or –."""
     if value is None or not math.isfinite(value):
         return NOTHING
@@ -24,7 +24,7 @@ def interval(estimate: Estimate) -> str:
     return f"{number(estimate.low)} to {number(estimate.high)}"
 
 
-def duration(seconds: float | None) -> str:
+def duration(seconds: int | float | None) -> str:
     """1 h 05 min, 12 min 30 s, 45 s or –."""
     if seconds is None or not math.isfinite(seconds):
         return NOTHING
@@ -35,13 +35,13 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
-def moment(seconds: float) -> str:
+def moment(seconds: int | float) -> str:
     """2026-05-17 14:03 UTC of Unix seconds, or –."""
     if not math.isfinite(seconds) or seconds <= 0:
         return NOTHING
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
-def share(value: float) -> str:
+def share(value: int | float) -> str:
     """12%, or <1%."""
     return "<1%" if 0 < value < 0.01 else f"{value:.0%}"

@@ -25,6 +25,7 @@ from mjx_dm.config import replace
 from mjx_dm.evaluation.evaluate import NoScore, evaluate
 from mjx_dm.presets import PRESETS
 from mjx_dm.records import read_metrics
+from mjx_dm.report.sessions import read_sessions
 from mjx_dm.runs import loop as runs
 from mjx_dm.runs import scoring
 from mjx_dm.runs.clock import WallClock
@@ -61,6 +62,13 @@ def test_a_run_leaves_its_settings_metrics_checkpoint_and_plots(finished):
     assert metrics["step"][-1] == 512
     for key in ("critic_loss", "temperature", "ess", "steps_per_second", "eval_return"):
         assert key in metrics
+
+
+def test_a_run_leaves_its_page_and_what_its_time_went_to(finished):
+    assert "Mean return" in (finished / "report.html").read_text()
+    (session,) = read_sessions(finished)
+    assert session.ended == "ended" and session.machine["platform"] == "cpu"
+    assert session.seconds["training"] > 0 and session.seconds["evaluation"] > 0
 
 
 def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_path):
