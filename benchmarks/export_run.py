@@ -14,7 +14,7 @@ import tyro
 from mjx_dm import config
 from mjx_dm.config import ConfigError
 from mjx_dm.files import write_json
-from mjx_dm.runs.metrics import METRICS, read_metrics
+from mjx_dm.records import METRICS, read_metrics
 
 OF_EVALUATION = (
     "train_seconds", "wall_seconds", "eval_return", "eval_return_std", "eval_episodes",

@@ -157,15 +157,16 @@ class EvalOptions:
     @property
     def score_dir(self) -> Path:
         """Where eval.json goes."""
-        return self.out or self._folder / "eval"
+        return self.out or self.folder / "eval"
 
     @property
     def video_dir(self) -> Path:
         """Where the video goes."""
-        return self.out or self._folder / "videos"
+        return self.out or self.folder / "videos"
 
     @property
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """The run directory, its folder best, or where the policy.json is."""
         return self.run_dir.parent if self.run_dir.is_file() else self.run_dir
 
     def problem(self) -> str | None:
@@ -218,6 +219,7 @@ def _eval(options: EvalOptions) -> int:
     from mjx_dm.checkpoints.policy import load_policy
     from mjx_dm.evaluation import evaluate
     from mjx_dm.evaluation import films as render
+    from mjx_dm.report.live import rewrite_page
 
     try:
         device.check()
@@ -253,6 +255,8 @@ def _eval(options: EvalOptions) -> int:
         median = evaluation.median_episode
         name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
         _film(task, trace.qpos.get(median, []), options.video_dir / name)
+    if page := rewrite_page(options.folder):
+        say(f"Page of the run: {page}")
     return 0
 
 

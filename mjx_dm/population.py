@@ -23,7 +23,6 @@ import numpy as np
 import tyro
 
 from mjx_dm import config as configs
-from mjx_dm.bench import report
 from mjx_dm.config import Config, ConfigError, replace
 from mjx_dm.device import check, compiler_options, in_float32
 from mjx_dm.engines import Engine, choose_engine, make_engine
@@ -32,6 +31,7 @@ from mjx_dm.files import write_json
 from mjx_dm.learner import networks
 from mjx_dm.learner.actions import into_box, to_env_action
 from mjx_dm.learner.protocol import Distribution
+from mjx_dm.machine import describe_machine
 from mjx_dm.presets import PRESETS, preset_in
 from mjx_dm.settings import flag, flat
 from mjx_dm.training import normalisation
@@ -231,7 +231,7 @@ def main(arguments: list[str] | None = None) -> int:
     round_steps = min(options.round_env_steps, config.run.env_steps)
     launches = max(1, round_steps // (n * config.run.chunk_iterations))
     found: dict[str, Any] = {
-        "machine": report.machine(),
+        "machine": describe_machine(),
         "settings": configs.to_json(config),
         "learners": rows,
         "rounds": [],

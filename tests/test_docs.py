@@ -11,6 +11,7 @@ from mjx_dm import settings
 from mjx_dm.bench.options import Options as BenchOptions
 from mjx_dm.cli import EvalOptions
 from mjx_dm.config import Config
+from mjx_dm.report.__main__ import Options as ReportOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -43,6 +44,7 @@ def defaults_of(options: type) -> dict[str, object]:
 TRAIN = flags_of(settings.flat(Config())) | {"list-tasks"}
 EVALUATE = flags_of(defaults_of(EvalOptions))
 BENCH = flags_of(defaults_of(BenchOptions))
+REPORT = flags_of(defaults_of(ReportOptions))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(text(page))])
@@ -84,8 +86,10 @@ def test_every_flag_that_a_page_names_exists(page):
             unknown += flags - EVALUATE
         elif "mjx_dm.bench" in command:
             unknown += flags - BENCH
+        elif "mjx_dm.report" in command:
+            unknown += flags - REPORT
         elif command.startswith("--"):
-            unknown += flags - TRAIN - EVALUATE
+            unknown += flags - TRAIN - EVALUATE - REPORT
     assert not unknown
 
 

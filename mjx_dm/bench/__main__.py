@@ -14,6 +14,7 @@ from mjx_dm.bench.measure import Ask, Failure
 from mjx_dm.bench.options import QUICK, Options, problem
 from mjx_dm.config import ConfigError
 from mjx_dm.files import write_json
+from mjx_dm.machine import describe_machine
 
 # As wide as the table, where no terminal says how wide it is.
 _WIDTH = 160
@@ -46,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _measure(console: Console, options: Options, groups: list[list[Ask]]) -> int:
     seen: list[Case] = []
     failures: list[Failure] = []
-    machine = report.machine()
+    machine = describe_machine()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal

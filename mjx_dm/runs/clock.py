@@ -35,8 +35,13 @@ class WallClock:
         """Counts `seconds` for `what`."""
         self._spent[what] = self._spent.get(what, 0.0) + seconds
 
+    def split(self) -> dict[str, float]:
+        """What the seconds since it was made were spent on, the rest as "other"."""
+        total = self._clock() - self._began
+        return self._spent | {"other": max(0.0, total - sum(self._spent.values()))}
+
     def __str__(self) -> str:
         """The seconds since it was made: "308 s: training 165 s, other 143 s"."""
-        total = self._clock() - self._began
-        parts = self._spent | {"other": max(0.0, total - sum(self._spent.values()))}
-        return f"{total:.0f} s: " + ", ".join(f"{what} {s:.0f} s" for what, s in parts.items())
+        parts = self.split()
+        what = ", ".join(f"{what} {s:.0f} s" for what, s in parts.items())
+        return f"{sum(parts.values()):.0f} s: {what}"

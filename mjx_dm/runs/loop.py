@@ -17,11 +17,13 @@ from mjx_dm.engines import choose_engine
 from mjx_dm.envs.episodes import Worlds
 from mjx_dm.files import write_json
 from mjx_dm.learner import make_learner
+from mjx_dm.records import METRICS, read_metrics, wall_seconds
+from mjx_dm.report.live import LivePage
 from mjx_dm.runs import health, initial, memory
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.keeping import Keeper
 from mjx_dm.runs.lock import Owner, owned
-from mjx_dm.runs.metrics import METRICS, MetricsWriter, read_metrics, wall_seconds
+from mjx_dm.runs.metrics import MetricsWriter
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import Scores
 from mjx_dm.runs.signals import CLOSED_PIPE, Stop, stop_on_signal
@@ -128,6 +130,7 @@ class _Run:
         with (
             MetricsWriter(self.directory, resumed_at, self.say) as self.writer,
             stop_on_signal(self.say) as stop,
+            LivePage(self.directory, self.clock.split, self.say, resume=c.run.resume) as self.page,
             Scores(c, env.task, self.writer, self.say, self.clock.seconds) as self.scores,
         ):
             try:
@@ -200,6 +203,7 @@ class _Run:
                 with self.clock.on("evaluation"):
                     self.scores.score(state, env_steps, self.train_seconds)
                 next_eval += c.run.eval_every
+            self.page.refresh()
         self._save(state, env_steps)
         with self.clock.on("evaluation"):
             if not stop.is_set():

@@ -1,4 +1,4 @@
-"""What a run records while it trains, and reads again: metrics.jsonl and TensorBoard events.
+"""What a run records while it trains: metrics.jsonl and TensorBoard events.
 
 Nothing here touches a device: values arrive as numbers, already fetched. A fault of the disk never
 reaches the run: what cannot be written is told once and tried again.
@@ -10,14 +10,14 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 from mjx_dm import host
+from mjx_dm.records import METRICS, records
 from mjx_dm.runs.tensorboard import Events
 
-METRICS = "metrics.jsonl"
 TENSORBOARD = "tensorboard"
 # Records that wait for a disk that is full; at a line a second, more than a day.
 _MOST_WAITING = 100_000
@@ -124,51 +124,7 @@ class MetricsWriter:
         self._is_told = False
 
 
-def read_metrics(path: str | os.PathLike) -> dict[str, list]:
-    """Reads a `metrics.jsonl`: name -> one value per record, NaN where it has none.
-
-    All lists have the same length and order, that of `"step"` (ints). A half-written last line is
-    left out.
-
-    Raises:
-        OSError: the file cannot be read.
-        ValueError: a line other than the last is not a record.
-    """
-    records = [record for _, record in _records(Path(path))]
-    names = dict.fromkeys(name for record in records for name in record)
-    columns: dict[str, list] = {"step": []}
-    for name in names:
-        values = [record.get(name) for record in records]
-        columns[name] = [math.nan if value is None else value for value in values]
-    return columns
-
-
-def wall_seconds(metrics: dict[str, list], step: int) -> float:
-    """What the run had taken when it was last heard of at `step` or before."""
-    seconds = metrics.get("wall_seconds", [math.nan] * len(metrics["step"]))
-    known = zip(metrics["step"], seconds, strict=True)
-    return max((s for at, s in known if at <= step and not math.isnan(s)), default=0.0)
-
-
 # Files --------------------------------------------------------------------------------------------
-
-
-def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (line, record); a broken line is an error unless nothing follows it."""
-    broken = None
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for number, line in enumerate(lines, start=1):
-            if broken is not None:
-                raise ValueError(f"Line {broken} of {path} is not a metrics record: remove it.")
-            try:
-                record = json.loads(line)
-                is_record = line.endswith("\n") and isinstance(record["step"], int)
-            except (ValueError, TypeError, KeyError):
-                is_record = False
-            if is_record:
-                yield line, record
-            else:
-                broken = number
 
 
 def _drop_after(path: Path, last: int | None) -> None:
@@ -177,7 +133,7 @@ def _drop_after(path: Path, last: int | None) -> None:
         return
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w", encoding="utf-8") as kept:
-        for line, record in _records(path):
+        for line, record in records(path):
             if last is None or record["step"] <= last:
                 kept.write(line)
     host.fsync(temporary)

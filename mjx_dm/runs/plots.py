@@ -5,7 +5,7 @@ import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter
 
-from mjx_dm.runs.metrics import METRICS, read_metrics
+from mjx_dm.records import METRICS, read_metrics
+from mjx_dm.report.panels import PANELS, spans_decades, unit_of
 
 PLOTS = "plots"
 # Settings of matplotlib are the process's, and runs may end in several threads at once.
@@ -45,40 +46,6 @@ STYLE: dict[Any, Any] = {
 }
 # Blue and vermilion of Okabe and Ito's palette, told apart by every kind of colour vision.
 BLUE, VERMILION = "#0072B2", "#D55E00"
-
-
-class _Panel(NamedTuple):
-    """One small multiple; `is_log` allows a logarithmic axis where the values span decades."""
-
-    key: str
-    title: str
-    unit: str
-    is_log: bool = False
-
-
-_PANELS = (
-    _Panel("temperature", "Temperature T", "units of Q", is_log=True),
-    _Panel("alpha", "Entropy weight α", "units of Q per nat", is_log=True),
-    _Panel("entropy", "Entropy of the policy", "nats"),
-    _Panel("ess", "Effective sample size", "actions"),
-    _Panel("mean_sigma", "Mean σ of the policy", "normalised action"),
-    _Panel("effective_components", "Effective components", "components"),
-    _Panel("sigma_spread", "Spread of log σ over components", "nats"),
-    _Panel("policy_kl", "KL of the policy over a launch", "nats", is_log=True),
-    _Panel("clipped_share", "Sampled actions outside the box", "share"),
-    _Panel("q_error", "Q less the realised return", "scaled return"),
-    _Panel("mass_at_value_max", "Q at the upper end of its support", "probability"),
-    _Panel("critic_loss", "Critic loss", "loss", is_log=True),
-    _Panel("q_mean", "Mean Q", "scaled return"),
-    _Panel("actor_grad_norm", "Gradient norm, actor", "norm", is_log=True),
-    _Panel("critic_grad_norm", "Gradient norm, critic", "norm", is_log=True),
-    _Panel("actor_norm", "Weight norm, actor", "norm"),
-    _Panel("critic_norm", "Weight norm, critic", "norm"),
-    _Panel("dead_units_actor", "Dormant units, actor", "share"),
-    _Panel("dead_units_critic", "Dormant units, critic", "share"),
-    _Panel("episode_length", "Episode length", "env steps"),
-    _Panel("steps_per_second", "Throughput", "env steps / s"),
-)
 
 
 def plot_run(
@@ -137,7 +104,7 @@ def _learning_curve(
 
 
 def _diagnostics(columns: Mapping[str, np.ndarray], run: str) -> Figure | None:
-    panels = [panel for panel in _PANELS if _has(columns, panel.key)]
+    panels = [panel for panel in PANELS if _has(columns, panel.key)]
     if not panels:
         return None
     width = min(3, len(panels))
@@ -146,20 +113,14 @@ def _diagnostics(columns: Mapping[str, np.ndarray], run: str) -> Figure | None:
     figure.suptitle(f"Diagnostics of {run}", x=0.01, ha="left", fontweight="bold")
     for position, panel in enumerate(panels):
         axes = figure.add_subplot(height, width, position + 1)
-        axes.set(title=panel.title, ylabel=_unit(panel, columns[panel.key]))
+        axes.set(title=panel.title, ylabel=unit_of(panel, columns[panel.key]))
         _draw_line(axes, columns, panel.key)
         is_lowest = position + width >= len(panels)
         axes.set_xlabel("env steps" if is_lowest else "")
-        if panel.is_log and _spans_decades(columns[panel.key]):
+        if panel.is_log and spans_decades(columns[panel.key]):
             axes.set_yscale("log")
         _finish(axes)
     return figure
-
-
-def _unit(panel: _Panel, values: np.ndarray) -> str:
-    # An effective sample size is at least 1, so values up to 1 are shares of the M actions.
-    is_share = panel.key == "ess" and np.nanmax(values) <= 1
-    return "share of the M actions" if is_share else panel.unit
 
 
 # Drawing ------------------------------------------------------------------------------------------
@@ -227,8 +188,3 @@ def _running_mean(value: np.ndarray, reach: int) -> np.ndarray:
     """
     window = 2 * reach + 1
     return np.convolve(value, np.full(window, 1 / window), mode="valid")
-
-
-def _spans_decades(values: np.ndarray) -> bool:
-    finite = values[np.isfinite(values)]
-    return bool(finite.min() > 0 and finite.max() / finite.min() > 10)

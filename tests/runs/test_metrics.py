@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from mjx_dm.records import read_metrics
 from mjx_dm.runs import tensorboard
-from mjx_dm.runs.metrics import MetricsWriter, read_metrics
+from mjx_dm.runs.metrics import MetricsWriter
 
 
 def write_steps(run_dir, steps, resume=False, offset=0):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from mjx_dm.report.panels import PANELS
 from mjx_dm.runs import plots as plotting
 from mjx_dm.runs.metrics import MetricsWriter
 from mjx_dm.runs.plots import plot_run
@@ -26,7 +27,7 @@ def colours(path):
 
 
 def full_record(step):
-    keys = [panel.key for panel in plotting._PANELS] + ["episode_return", "eval_return"]
+    keys = [panel.key for panel in PANELS] + ["episode_return", "eval_return"]
     return step, {key: float(step) for key in keys} | {"eval_return_std": 10.0}
 
 

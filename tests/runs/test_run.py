@@ -25,12 +25,13 @@ from mjx_dm.checkpoints.saving import latest_step, restore_arrays
 from mjx_dm.config import replace
 from mjx_dm.evaluation.evaluate import NoScore, evaluate
 from mjx_dm.presets import PRESETS
+from mjx_dm.records import read_metrics
+from mjx_dm.report.sessions import read_sessions
 from mjx_dm.runs import health, initial, plots, scoring
 from mjx_dm.runs import loop as runs
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.keeping import Keeper, saved_of
 from mjx_dm.runs.lock import owned
-from mjx_dm.runs.metrics import read_metrics
 from mjx_dm.runs.scoring import EVAL_SEED
 from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
@@ -62,6 +63,13 @@ def test_a_run_leaves_its_settings_metrics_checkpoint_and_plots(finished):
     assert metrics["step"][-1] == 512
     for key in ("critic_loss", "temperature", "ess", "steps_per_second", "eval_return"):
         assert key in metrics
+
+
+def test_a_run_leaves_its_page_and_what_its_time_went_to(finished):
+    assert "Mean return" in (finished / "report.html").read_text()
+    (session,) = read_sessions(finished)
+    assert session.ended == "ended" and session.machine["platform"] == "cpu"
+    assert session.seconds["training"] > 0 and session.seconds["evaluation"] > 0
 
 
 def test_evaluation_is_the_same_twice_and_the_same_as_in_training(finished, tmp_path):

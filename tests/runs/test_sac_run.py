@@ -12,7 +12,7 @@ import train
 from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.checkpoints.saving import restore_arrays
 from mjx_dm.config import LEARNERS
-from mjx_dm.runs.metrics import read_metrics
+from mjx_dm.records import read_metrics
 from mjx_dm.runs.scoring import EVAL_SEED
 
 SMOKE = ["--preset", "smoke", "--task", "InvertedPendulum-v5", "--learner", "sac"]

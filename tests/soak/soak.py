@@ -35,7 +35,7 @@ import numpy as np  # noqa: E402
 
 from mjx_dm.checkpoints.manifest import CheckpointError, complete, find_verified  # noqa: E402
 from mjx_dm.checkpoints.saving import restore_arrays  # noqa: E402
-from mjx_dm.runs.metrics import read_metrics  # noqa: E402
+from mjx_dm.records import read_metrics  # noqa: E402
 
 # The smallest that trains: compiling takes most of a round.
 SETTINGS = (
