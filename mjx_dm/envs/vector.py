@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float64, UInt8, UInt32
 from numpy.typing import ArrayLike
 
 from mjx_dm.config import ConfigError
+from mjx_dm.device import in_float32
 from mjx_dm.envs.batch import EnvState, make_env
 from mjx_dm.envs.rendering import Renderer
 from mjx_dm.tasks import get_task, task_names
@@ -161,6 +162,7 @@ class BatchVectorEnv(VectorEnv):
         own = (self.np_random if x is None else seeding.np_random(int(x))[0] for x in seeds)
         return np.stack([x.integers(2**32, size=2, dtype=np.uint32) for x in own])
 
+    @in_float32
     def _begin(self, of_worlds: UInt32[Array, "N 2"], of_batch: UInt32[Array, "2"]) -> EnvState:
         keys, key = (
             jax.random.wrap_key_data(x, impl="threefry2x32") for x in (of_worlds, of_batch)
