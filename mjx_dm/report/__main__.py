@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         return _complain(str(error), 2)
     except OSError as error:
-        return _complain(f"{error.filename} cannot be written: {error.strerror}.", 1)
+        return _complain(f"the page is not written: {error.filename}: {error.strerror}.", 1)
     return 0
 
 

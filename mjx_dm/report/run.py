@@ -132,7 +132,7 @@ def _records(path: Path, problems: list[str]) -> tuple[Columns, Columns]:
         problems.append(f"There is no {path.name} yet: nothing has been recorded.")
     except (OSError, ValueError) as error:
         problems.append(f"{str(error).rstrip('.')}. What follows that line is left out.")
-    scored = [row for row in rows[True] if isinstance(row["eval_return"], int | float)]
+    scored = [row for row in rows[True] if math.isfinite(_number(row["eval_return"]))]
     # A score may be written after later launches, or twice for one step.
     last_of_step = {row["step"]: row for row in scored}
     return _columns(rows[False]), _columns([last_of_step[step] for step in sorted(last_of_step)])
@@ -148,4 +148,7 @@ def _columns(rows: list[dict[str, Any]]) -> Columns:
 
 
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+    try:
+        return float(value) if isinstance(value, int | float) else math.nan
+    except OverflowError:  # of a whole number
+        return math.nan

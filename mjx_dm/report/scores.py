@@ -24,6 +24,7 @@ class Score(NamedTuple):
         episodes are not known.
     std, median: of the returns; NaN where not known.
     seeds: of the first and the last episode, "" where not known.
+    scored_by: what was asked in place of a Gymnasium environment, "" where one was.
     """
 
     place: str
@@ -37,6 +38,7 @@ class Score(NamedTuple):
     action_rule: str
     seeds: str
     versions: Mapping[str, str]
+    scored_by: str = ""
 
 
 def read_scores(run_dir: Path) -> tuple[list[Score], list[str]]:
@@ -46,7 +48,7 @@ def read_scores(run_dir: Path) -> tuple[list[Score], list[str]]:
     for path in sorted({path for place in _PLACES for path in run_dir.glob(place)}):
         try:
             found.append(_score(json.loads(path.read_text()), str(path.relative_to(run_dir))))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             problems.append(
                 f"{path.relative_to(run_dir)} holds no scores ({type(error).__name__}: {error}); "
                 "eval_render.py writes it anew."
@@ -90,6 +92,7 @@ def _score(raw: dict[str, Any], place: str) -> Score:
         action_rule=str(raw.get("action_rule", "")),
         seeds=f"{seeds[0]}–{seeds[-1]}" if seeds else "",
         versions={str(name): str(value) for name, value in dict(raw.get("versions", {})).items()},
+        scored_by=str(raw.get("scored_by", "")),
     )
 
 

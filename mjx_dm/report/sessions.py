@@ -32,7 +32,7 @@ def read_sessions(run_dir: Path) -> list[Session]:
     try:
         told = json.loads((run_dir / SESSIONS).read_text())["sessions"]
         return [_session(one) for one in told]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         return []
 
 
@@ -48,11 +48,11 @@ def begin_session(machine: Mapping[str, Any]) -> Session:
 
 
 def _session(raw: dict[str, Any]) -> Session:
-    ended = raw["ended"]
+    ended, machine = raw["ended"], dict(raw["machine"])
     return Session(
         float(raw["began"]),
         float(raw["heard"]),
         None if ended is None else str(ended),
-        dict(raw["machine"]),
+        machine | {"versions": dict(machine.get("versions") or {})},
         {str(name): float(value) for name, value in raw["seconds"].items()},
     )

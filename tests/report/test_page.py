@@ -136,6 +136,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_shown(tmp_path):
     (run_dir / SESSIONS).write_text("[]")
     (run_dir / "eval").mkdir()
     (run_dir / "eval" / "eval.json").write_text('{"returns": ["high"]}')
+    (run_dir / "eval" / "own.json").write_text('{"returns": [7.5], "scored_by": "own functions"}')
     run = read_run(run_dir)
     assert run.task == "Ant-v4" and run.env_steps == 5 * 128
     assert [problem.split()[0] for problem in run.problems] == [
@@ -145,6 +146,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_shown(tmp_path):
     ]
     text = text_of(page_of(run_dir))
     assert all(problem in text for problem in run.problems)
+    assert "eval/own.json own functions 0 7.5" in re.sub(" +", " ", text)
 
 
 def test_many_launches_become_few_points_within_their_least_and_greatest(tmp_path):
