@@ -1,5 +1,6 @@
 """A page of one run, or of several side by side: one HTML file, written whole or not at all."""
 
+import functools
 import json
 import math
 import os
@@ -170,6 +171,7 @@ def _part(run: Run, label: str, room: Room, out: Path) -> RunPart:
     )
 
 
+@functools.cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mjx_dm.report", "assets"),
