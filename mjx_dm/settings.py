@@ -15,6 +15,12 @@ Value = TypeVar("Value")
 Holder = TypeVar("Holder")
 
 
+# Of a float32.
+LARGEST = 3.4e38
+# Of a setting that is a list: layers, options of a task.
+MOST_NUMBERS = 64
+
+
 class ConfigError(ValueError):
     """One sentence: what is wrong, where, and what would be right."""
 
@@ -94,9 +100,9 @@ def from_json(holder: type[Holder], raw: dict[str, Any]) -> Holder:
     made = {}
     for name, values in raw.items():
         if name not in groups:
-            raise ValueError(f'"{name}" is not a group of settings')
+            raise ValueError(f"{json.dumps(name)[:80]} is not a group of settings")
         if not isinstance(values, dict):
-            raise ValueError(f'"{name}" is {json.dumps(values)} and must hold settings')
+            raise ValueError(f'"{name}" is {json.dumps(values)[:80]} and must hold settings')
         made[name] = groups[name](**_from_json(groups[name], values))
     return holder(**made)
 
@@ -119,8 +125,10 @@ def _check(name: str, value: Any, allowed: Range) -> None:
             f"{flag(name)} {value} is unknown; choose from {in_words(allowed.choices)}."
         )
     numbers = value if isinstance(value, tuple) else (value,)
+    if len(numbers) > MOST_NUMBERS:
+        raise ConfigError(f"{flag(name)} must be at most {MOST_NUMBERS} values.")
     shown = f"{flag(name)} {' '.join(map(str, numbers))} must"
-    infinite = isinstance(value, float) and not math.isfinite(value)
+    infinite = isinstance(value, float) and not abs(value) <= LARGEST
     if infinite and not (allowed.may_be_infinite and value == math.inf):
         raise ConfigError(f"{shown} be a finite number.")
     exceeds = any(isinstance(x, int) and x >= 2**31 for x in numbers)
@@ -157,11 +165,11 @@ def _from_json(group: type, raw: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for name, value in raw.items():
         if name not in types:
-            raise ValueError(f'"{name}" is not a setting')
+            raise ValueError(f"{json.dumps(name)[:80]} is not a setting")
         words, allowed, convert = _IN_JSON[types[name]]
         listed = value if isinstance(value, list) else ()
         item = str if types[name] == tuple[str, ...] else int
         if type(value) not in allowed or any(type(one) is not item for one in listed):
-            raise ValueError(f'"{name}" is {json.dumps(value)} and must be {words}')
+            raise ValueError(f'"{name}" is {json.dumps(value)[:80]} and must be {words}')
         found[name] = None if value is None else convert(value)
     return found

@@ -144,6 +144,12 @@ def brief(error: BaseException) -> str:
     return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
+def one_line(error: BaseException) -> str:
+    """The sentence of an error that repeats what a stranger wrote, in print and not without end."""
+    text = "".join(x if x.isprintable() else "?" for x in str(error))
+    return text if len(text) < 1000 else f"{text[:1000]}…."
+
+
 def _way_out(found: Mapping[int, Path], damaged: int) -> str:
     for older in sorted((x for x in found if x < damaged), reverse=True):
         with contextlib.suppress(CheckpointError):

@@ -15,7 +15,7 @@ from mjx_dm import config as configs
 from mjx_dm.checkpoints import acting, policy_file
 from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.acting import Act
-from mjx_dm.checkpoints.manifest import CheckpointError, brief
+from mjx_dm.checkpoints.manifest import CheckpointError, brief, one_line
 from mjx_dm.checkpoints.policy_file import PolicyFile
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.learner import action_rules, make_learner, networks
@@ -208,7 +208,7 @@ def _settings(path: Path) -> tuple[Config, Spaces, int]:
     try:
         settings = configs.load(path)
     except ConfigError as error:
-        raise CheckpointError(str(error)) from error
+        raise CheckpointError(one_line(error)) from error
     try:
         raw = json.loads(path.read_text())
         spaces, version = policy_file.spaces_from(raw["spaces"]), int(raw["task_version"])
@@ -219,7 +219,7 @@ def _settings(path: Path) -> tuple[Config, Spaces, int]:
     try:
         return validate(settings), spaces, version
     except ConfigError as error:
-        raise CheckpointError(f"{path} holds what cannot run: {error}") from error
+        raise CheckpointError(f"{path} holds what cannot run: {one_line(error)}") from error
 
 
 def _learned(

@@ -1,9 +1,10 @@
 """Values of a JSON file that a stranger may have written: of the type that they should be, or a
 ValueError that says which is not."""
 
-import math
 from collections.abc import Collection
 from typing import Any
+
+from mjx_dm.settings import LARGEST
 
 
 def whole(raw: Any, name: str, least: int, most: int) -> int:
@@ -20,9 +21,8 @@ def number(raw: Any, name: str) -> float:
 
 
 def finite(value: Any, name: str) -> float:
-    """`value` itself, if it is a finite number."""
-    # A whole number may be too large for a float.
-    if type(value) not in (int, float) or not -1e300 < value < 1e300 or math.isnan(value):
+    """`value` itself, if it is a finite number for a float32 too."""
+    if type(value) not in (int, float) or not -LARGEST < value < LARGEST:
         raise ValueError(f"{name} is not a finite number")
     return float(value)
 

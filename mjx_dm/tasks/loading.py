@@ -11,7 +11,7 @@ import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import mujoco
 
@@ -21,6 +21,7 @@ from mjx_dm.tasks.making import Mjcf
 from mjx_dm.tasks.task import Task
 
 
+@runtime_checkable
 class Filed(Protocol):
     """What may have been read from files: `files`, as a Task has them."""
 

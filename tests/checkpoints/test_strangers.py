@@ -35,7 +35,7 @@ from mjx_dm.validation import validate
 SPACES = Spaces(6, 3, (-1.0, 0.0, -3.0), (1.0, 2.0, -1.0))
 CONFIG = replace(Config(), actor_widths=(8,), critic_widths=(8,), num_components=2)
 TREE = {"learner": {"w": np.arange(12.0, dtype=np.float32).reshape(3, 4)}, "none": np.zeros((0, 3))}
-INPUTS = int(os.environ.get("FUZZ_INPUTS", "0"))
+INPUTS = int(os.environ.get("FUZZ_INPUTS") or 0)
 
 
 def inputs(few):
@@ -336,6 +336,28 @@ def run_dir(tmp_path_factory):
     of_task = {"spaces": SPACES._asdict(), "task_version": 3}
     (folder / "config.json").write_text(json.dumps(to_json(CONFIG) | of_task))
     return folder
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "value"),
+    [
+        ("policy", "actor_widths", [2**31 - 1] * 2),
+        ("policy", "actor_widths", [8] * 2000),
+        ("critic", "num_atoms", 2**31 - 1),
+        ("policy", "log_std_max", 1e39),
+        ("policy", "\n", 1),
+        ("physics", "engine", "\n" + "x" * 5000),
+    ],
+)
+def test_settings_that_would_take_all_memory_or_all_day_are_refused_at_once(
+    run_dir, tmp_path, group, name, value
+):
+    raw = json.loads((run_dir / "config.json").read_text())
+    (tmp_path / "checkpoints").symlink_to(run_dir / "checkpoints")
+    (tmp_path / "config.json").write_text(json.dumps(raw | {group: raw[group] | {name: value}}))
+    with pytest.raises(CheckpointError) as refusal:
+        load_policy(tmp_path)
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 2000
 
 
 def test_a_run_whose_settings_lie_is_refused_or_a_policy(run_dir, tmp_path):
