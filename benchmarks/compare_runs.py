@@ -15,13 +15,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import tyro
+from scipy import stats
+
+from mjx_dm.host import variable
+
+with variable("MPLBACKEND", None):  # figures here have a backend of their own
+    import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
-from scipy import stats
 
 from mjx_dm.config import Config
 from mjx_dm.files import write_json
@@ -34,7 +38,8 @@ LAUNCH = 3200
 # Settings that change how long a run is and what is written of it, not what it learns.
 _OF_LENGTH = {
     "preset", "run_dir", "resume", "env_steps", "minutes", "chunk_iterations",
-    "checkpoint_minutes", "keep_checkpoints", "save_replay", "eval_every", "eval_episodes",
+    "checkpoint_minutes", "keep_checkpoints", "save_replay", "replay_minutes", "eval_every",
+    "eval_episodes",
 }  # fmt: skip
 
 

@@ -12,8 +12,13 @@ from mjx_dm.config import Config
 def leave(status: int) -> None:
     """Ends the program, at once where it was interrupted: threads may be busy for seconds."""
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
+        try:
             stream.flush()
+        except OSError:
+            # Python would try again, and end with a status of its own where that fails too.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except (ValueError, AttributeError):
+            pass  # closed, or none
     if status > 128:
         os._exit(status)
     sys.exit(status)

@@ -69,7 +69,8 @@ class Owner:
     def release(self) -> None:
         """Gives the directory up."""
         self._released.set()
-        self._heart.join()
+        if self._heart.is_alive():
+            self._heart.join()
         with contextlib.suppress(SaveError, OSError):
             self.check()
             if os.name == "nt":  # where an open file cannot be removed
@@ -89,10 +90,17 @@ def owned(directory: Path, say: Callable[[str], None]) -> Iterator[Owner]:
     """Makes this process the owner of `directory`, which is made if absent, until the block ends.
 
     The lock of an owner that is dead is taken over, and `say` told. Raises ConfigError, and touches
-    nothing, where another owner lives; OSError where the lock cannot be written.
+    nothing, where another owner lives or the directory cannot be written to; OSError where the disk
+    is full.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    descriptor, before = _open(directory / LOCK, say)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor, before = _open(directory / LOCK, say)
+    except OSError as error:
+        raise ConfigError(
+            f"The run directory {directory} cannot be written to ({error.strerror}): give another "
+            "--run-dir."
+        ) from error
     owner = Owner(directory, descriptor)
     try:
         owner.take()

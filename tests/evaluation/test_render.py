@@ -227,7 +227,7 @@ def test_eval_render_films_without_opengl_and_says_so(run_dir, capsys, monkeypat
 def test_eval_render_keeps_its_scores_where_no_film_can_be_made(
     run_dir, capsys, monkeypatch, broken
 ) -> None:
-    def fail(*_):
+    def fail(*_, **__):
         raise RuntimeError("No ffmpeg exe could be found.\nInstall it.")
 
     monkeypatch.setattr(render, "find_gl", lambda: None)

@@ -127,3 +127,11 @@ def test_without_locks_of_the_system_the_heart_tells(tmp_path, monkeypatch):
     refused = pytest.raises(ConfigError, match="in use by")
     with owned(tmp_path, print), refused, owned(tmp_path, print):
         pass
+
+
+def test_a_directory_that_cannot_be_written_to_is_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    refused = pytest.raises(ConfigError, match="cannot be written to")
+    with refused as refusal, owned(tmp_path / "file" / "run", print):
+        pass
+    assert "\n" not in str(refusal.value)
