@@ -61,6 +61,7 @@ def test_a_library_task_is_scored_and_filmed_in_its_own_simulation(finished):
     assert frames.shape[0] == 11 and frames.std() > 1
 
 
+@pytest.mark.slow
 def test_it_is_resumed_with_its_replay(finished, capsys):
     again = ["--run-dir", str(finished), "--resume", "--env-steps", "96"]
     assert train.main(again) == 0
