@@ -13,10 +13,11 @@ _IDENTITY = ("part", "engine", "physics", "num_envs", "batch_size", "updates_per
 def figures(report: dict[str, Any], width: int) -> Table:
     """Every case: median and share, and as far as `width` columns hold them the quartiles, the
     seconds to compile and MiB."""
+    substeps = report["physics_steps_per_env_step"]
     caption = (
-        f"An env step is {report['physics_steps_per_env_step']} physics steps. Share: rollout of "
-        "bare physics, whole of what its physics and updates alone would allow. "
-        f"Peak memory {report['peak_mib']:,.0f} MiB."
+        (f"An env step is {substeps} physics steps. " if substeps else "")
+        + "Share: rollout of bare physics, whole of what its physics and updates alone would "
+        f"allow. Peak memory {report['peak_mib']:,.0f} MiB."
     )
     more = [
         ("quartiles", 95, lambda row: f"{number(row['q1'])}–{number(row['q3'])}"),
