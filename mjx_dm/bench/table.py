@@ -67,7 +67,8 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     for name in sorted({*ours, *theirs}):
         lines.append((name, ours.get(name), theirs.get(name)))
     for key in SETTINGS:
-        lines.append((key, first["options"].get(key), second["options"].get(key)))
+        asked = (report["options"].get(key) or None for report in (first, second))
+        lines.append((key, *asked))
     return [f"{name}: {a}, then {b}" for name, a, b in lines if a != b]
 
 
