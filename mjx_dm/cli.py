@@ -18,7 +18,7 @@ from mjx_dm.config import ACTION_RULES, Config, ConfigError
 from mjx_dm.files import write_json
 from mjx_dm.presets import preset_in
 from mjx_dm.runs.signals import is_interrupt
-from mjx_dm.validation import new_directory, validate
+from mjx_dm.validation import new_directory, of_learner, validate
 
 # Training -----------------------------------------------------------------------------------------
 
@@ -97,7 +97,7 @@ def parse(arguments: list[str]) -> Config:
     directory = config.directory
     if config.run.resume:
         return _resumed(arguments, directory)
-    return configs.replace(new_directory(validate(config)), run_dir=str(directory))
+    return configs.replace(new_directory(of_learner(validate(config))), run_dir=str(directory))
 
 
 def _resumed(arguments: list[str], directory: Path) -> Config:
@@ -145,8 +145,9 @@ class EvalOptions:
     seed: int = 1000
     """Episode i is reset with seed + i."""
     action_rule: str = "mean"
-    """How the policy acts: the mixture's mean, a sample, the mean of the heaviest component, the
-    component mean with the highest Q, or the best of 16 samples by Q."""
+    """How the policy acts: mean (the mixture's, or sac's tanh of the mean), sample, heaviest (the
+    mean of that component), best_component (the component mean with the highest Q) or best_of (16
+    samples, by Q)."""
     out: Path | None = None
     """Where eval.json and the video go; by default RUN_DIR/eval and RUN_DIR/videos."""
     video: bool = True

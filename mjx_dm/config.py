@@ -19,6 +19,7 @@ ENGINES = ("auto", "mujoco", "mjx", "warp")
 PHYSICS = ("auto", "exact", "v4", "fast")
 # Whose environments are tasks too: --task brax:ant.
 LIBRARIES = ("brax", "playground")
+LEARNERS = ("density_matching", "sac")
 PROPOSALS = ("prior", "policy")
 ACTION_RULES = {
     "sample": "a sample",
@@ -27,6 +28,13 @@ ACTION_RULES = {
     "best_component": "component mean with the highest Q",
     "best_of": "best of 16 samples by Q",
 }
+# The rules for a tanh Gaussian, in its words.
+RULES_OF_TANH_GAUSSIAN = {
+    "sample": "a sample",
+    "mean": "tanh of the mean",
+    "best_of": "best of 16 samples by Q",
+}
+DISTRIBUTIONS = ("mixture", "tanh_gaussian")
 PRECISIONS = ("default", "tensorfloat32", "highest")
 CRITICS = ("categorical", "scalar")
 MIRROR = ("auto", "on", "off")
@@ -121,8 +129,11 @@ class NetworkSettings:
 
 @dataclasses.dataclass(frozen=True)
 class PolicySettings:
-    """The mixture, and what it is fitted to."""
+    """Who learns, the policy's network, and of a mixture what it is fitted to."""
 
+    learner: str = setting("density_matching", choices=LEARNERS)
+    """density_matching fits a mixture to weighed actions; sac, the control, has a tanh Gaussian
+    climb Q, with critics, replay and all else the same."""
     actor_widths: tuple[int, ...] = setting((256, 256, 256), above=0)
     """Units of each hidden layer."""
     actor_lr: float = setting(3e-4, above=0)
@@ -138,7 +149,7 @@ class PolicySettings:
     """Actions live in [-1, 1], means go through tanh; otherwise in the task's own units,
     unbounded."""
     log_std_min: float = -5.0
-    """Lower bound of log sigma."""
+    """Lower bound of log sigma; sac's is of the Gaussian before the tanh."""
     log_std_max: float = 0.0
     """Upper bound of log sigma."""
     num_proposals: int = setting(8, above=0)
@@ -190,11 +201,14 @@ class TemperatureSettings:
     ess_target: float | None = setting(0.5, above=0, at_most=1)
     """Move log T by 0.01 an update of the policy so that ESS / M stays here; none keeps T fixed."""
     alpha: float = setting(0.01, at_least=0)
-    """Entropy coefficient, or its start when std_target is set."""
+    """Entropy coefficient, or its start when std_target is set, and always with sac."""
     std_target: float | None = setting(0.15, above=0)
     """Move log alpha so that the policy's mean standard deviation stays here; none keeps alpha."""
     alpha_step: float = setting(3e-4, above=0)
     """Step of log alpha in an update of the policy."""
+    target_entropy: float = -1.0
+    """Nats per dimension of the action where sac holds the policy's entropy, by alpha; uniform
+    actions have log 2 = 0.69."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ Up to four settings are tried in all combinations; of more, every one is tried a
 resolution IV design of 16 learners (Box and Hunter 1961): main effects are means of 8 learners
 against 8, free of the interactions of two settings. A vmapped launch costs a GPU little more than
 one learner's, since small kernels leave it idle. Scored on the device, with the physics that it
-trains on: whole first episodes of the mixture's mean under the averaged weights, one a world.
+trains on: whole first episodes of the policy's mean under the averaged weights, one a world.
 """
 
 import dataclasses
@@ -31,13 +31,13 @@ from mjx_dm.envs import batch as envs
 from mjx_dm.files import write_json
 from mjx_dm.learner import networks
 from mjx_dm.learner.actions import into_box, to_env_action
-from mjx_dm.learner.gmm import GMM
+from mjx_dm.learner.protocol import Distribution
 from mjx_dm.presets import PRESETS, preset_in
 from mjx_dm.settings import flag, flat
 from mjx_dm.training import normalisation
 from mjx_dm.training import program as training
 from mjx_dm.training.worlds import make_batch, robot_of
-from mjx_dm.validation import validate
+from mjx_dm.validation import of_learner, validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Options:
 VARIED = (
     "actor_average", "actor_lr", "alpha_step", "critic_lr", "discount", "ess_target",
     "log_std_min", "max_grad_norm", "polyak", "recency", "reward_scale", "std_target",
+    "target_entropy",
 )  # fmt: skip
 
 # Settings of a run that is saved and scored in its task.
@@ -137,7 +138,7 @@ def population(options: Options) -> tuple[list[dict[str, float]], dict[str, jax.
         for chosen in design(len(values))
     ]
     for row in rows:
-        validate(replace(options.config, **row))
+        of_learner(validate(replace(options.config, **row)))
     return rows, {name: jnp.asarray([row[name] for row in rows]) for name in values}
 
 
@@ -162,15 +163,15 @@ def programs(config: Config, stacked: dict[str, jax.Array], engine: Engine) -> t
         return jax.vmap(one)(stacked, state)
 
     def score(learner: Any, normalizer: Any, keys: jax.Array) -> Any:
-        policy, n = networks.mixture_network(config, spaces), num_envs
+        policy, n = networks.policy_network(config, spaces), num_envs
         obs_dtype, normalize_obs = config.replay.obs_dtype, config.replay.normalize_obs
 
         def one(actor, normalizer, key):
             def step(carry, _):
                 state, total, alive, length = carry
                 obs = normalisation.seen(normalizer, state.obs, obs_dtype, normalize_obs)
-                gmm = cast(GMM, policy.apply(actor, obs))
-                action = into_box(spaces, to_env_action(config, spaces, gmm.mean()))
+                made = cast(Distribution, policy.apply(actor, obs))
+                action = into_box(spaces, to_env_action(config, spaces, made.mean()))
                 state = whole.step(state, action)
                 total = total + jnp.where(alive, state.reward, 0.0)
                 length = length + alive

@@ -6,6 +6,15 @@ from mjx_dm import settings
 from mjx_dm.config import Config, ConfigError, library_of
 from mjx_dm.presets import PRESETS
 
+# What one learner alone reads.
+OF_LEARNER = {
+    "density_matching": (
+        "num_components", "num_proposals", "proposal", "log_std_bonus", "weight_entropy",
+        "temperature", "ess_target", "std_target",
+    ),
+    "sac": ("target_entropy",),
+}  # fmt: skip
+
 
 def validate(config: Config) -> Config:
     """Returns `config` if it can run; raises ConfigError with one sentence if not."""
@@ -21,7 +30,24 @@ def validate(config: Config) -> Config:
         raise ConfigError("--normalize-reward fits returns below --value-max: give more than 0.")
     if policy.log_std_min >= policy.log_std_max or critic.value_min >= critic.value_max:
         raise ConfigError("--log-std-min and --value-min must lie below their -max.")
-    _check_targets(config)
+    if config.policy.learner == "sac":
+        _check_sac(config)
+    else:
+        _check_targets(config)
+    return config
+
+
+def of_learner(config: Config) -> Config:
+    """Returns `config` if it changes nothing of its preset that its learner has no use for; raises
+    ConfigError if it does. A saved run is not asked: its preset may be another by now."""
+    before, after = settings.flat(PRESETS[config.run.preset]), settings.flat(config)
+    for learner, names in OF_LEARNER.items():
+        for name in names:
+            if learner != config.policy.learner and after[name] != before[name]:
+                raise ConfigError(
+                    f"{settings.flag(name)} is read by {learner} alone; leave it out with "
+                    f"--learner {config.policy.learner}."
+                )
     return config
 
 
@@ -87,6 +113,24 @@ def _check_replay(config: Config) -> None:
         raise ConfigError(
             f"--random-steps {replay.random_steps} fills the replay with less than two steps of "
             f"{num_envs} worlds before the first update; give at least {2 * num_envs}."
+        )
+
+
+def _check_sac(config: Config) -> None:
+    policy, temperatures = config.policy, config.temperatures
+    if not policy.bounded:
+        raise ConfigError("--learner sac squashes actions into the box by tanh; give --bounded.")
+    if policy.action_rule != "sample":
+        raise ConfigError(
+            f"--action-rule {policy.action_rule} is for --learner density_matching: sac acts and "
+            "bootstraps by a sample; give --action-rule sample."
+        )
+    if temperatures.alpha == 0:
+        raise ConfigError("--learner sac moves alpha from its start; give --alpha more than 0.")
+    if temperatures.target_entropy >= math.log(2):
+        raise ConfigError(
+            f"--target-entropy {temperatures.target_entropy} is out of reach: no actions in [-1, 1]"
+            " have more than log 2 = 0.69 nats per dimension."
         )
 
 

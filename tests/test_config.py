@@ -55,6 +55,13 @@ def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
         (["--ess-target", "0.125"], "with --num-proposals 8 ESS / M is at least 0.125"),
         (["--num-proposals", "1", "--ess-target", "1"], "--ess-target 1.0 is out of reach"),
         (["--std-target", "1"], "--std-target 1.0 is out of reach"),
+        (["--learner", "ppo"], "--learner ppo is unknown; choose from density_matching or sac"),
+        (["--learner", "sac", "--num-proposals", "9"], "--num-proposals is read by density_match"),
+        (["--target-entropy", "-2"], "--target-entropy is read by sac alone; leave it out"),
+        (["--learner", "sac", "--target-entropy", "0.7"], "--target-entropy 0.7 is out of reach"),
+        (["--learner", "sac", "--alpha", "0"], "give --alpha more than 0"),
+        (["--learner", "sac", "--action-rule", "mean"], "give --action-rule sample"),
+        (["--learner", "sac", "--no-bounded"], "give --bounded"),
         (["--resume", "--run-dir", "nowhere"], "nowhere"),
     ],
 )
@@ -74,6 +81,7 @@ def test_a_wrong_argument_gets_one_sentence_and_status_2(arguments, named, capsy
         {"ess_target": None, "num_proposals": 1},
         {"alpha": 0.0, "std_target": 1.0},
         {"max_grad_norm": float("inf")},
+        {"learner": "sac", "std_target": 1.0, "ess_target": 0.1},
     ],
 )
 def test_what_can_be_reached_or_moves_nothing_can_run(settings):

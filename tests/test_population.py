@@ -60,6 +60,7 @@ def test_a_pooled_step_is_every_learners_own():
         ("--vary polyak=0.1,x", "polyak=0.1,x is not understood"),
         ("--vary polyak=0.1,0.1", "polyak=0.1,0.1 is not understood"),
         ("--vary polyak=0.1,2", "--polyak 2.0 must lie"),
+        ("--learner sac --vary ess_target=0.3,0.6", "--ess-target is read by density_matching"),
         ("--vary polyak=0.1,0.2 polyak=0.3,0.4", "polyak=0.3,0.4 gives polyak a second time"),
         ("--preset tpu", "--preset tpu is unknown"),
         ("--eval-every 7", "--eval-every is for train.py"),

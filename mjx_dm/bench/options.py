@@ -32,6 +32,8 @@ class Options:
     preset's."""
     preset: str = "cpu"
     """Whose networks, replay and updates per step the loop uses."""
+    learner: str = "density_matching"
+    """What the loop learns by: density_matching or sac."""
     replay_size: int | None = None
     """Transitions that each replay holds, four bytes a number; the preset's if left out."""
     steps: int = 20
@@ -66,6 +68,7 @@ def loop_config(options: Options, engine: str, physics: str, num_envs: int) -> C
         preset,
         task=options.task,
         task_options=options.task_options,
+        learner=options.learner,
         engine=engine,
         physics="auto" if library_of(options.task) else physics,
         num_envs=num_envs,

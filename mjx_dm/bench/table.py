@@ -67,8 +67,8 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     for name in sorted({*ours, *theirs}):
         lines.append((name, ours.get(name), theirs.get(name)))
     for key in SETTINGS:
-        asked = (report["options"].get(key) or None for report in (first, second))
-        lines.append((key, *asked))
+        a, b = (report["options"].get(key) or None for report in (first, second))
+        lines.append((key, a, b))
     return [f"{name}: {a}, then {b}" for name, a, b in lines if a != b]
 
 

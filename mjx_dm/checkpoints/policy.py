@@ -3,35 +3,28 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from mjx_dm import config as configs
-from mjx_dm.checkpoints import policy_file
+from mjx_dm.checkpoints import acting, policy_file
 from mjx_dm.checkpoints import saving as checkpoint
+from mjx_dm.checkpoints.acting import Act
 from mjx_dm.checkpoints.manifest import CheckpointError
-from mjx_dm.checkpoints.policy_file import Network, PolicyFile
+from mjx_dm.checkpoints.policy_file import PolicyFile
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.learner import action_rules, make_learner, networks
-from mjx_dm.learner.actions import from_box, into_box
-from mjx_dm.learner.gmm import GMM
-from mjx_dm.learner.networks import MixtureNetwork
 from mjx_dm.learner.state import Params
+from mjx_dm.settings import in_words
 from mjx_dm.tasks import LibraryTask, any_task, parse_options
 from mjx_dm.tasks.task import Task
-from mjx_dm.training import normalisation
 from mjx_dm.training.normalisation import Normalizer
 from mjx_dm.types import Spaces
 from mjx_dm.validation import validate
-
-Act = Callable[[np.ndarray], np.ndarray]
-MinQ = Callable[[Float[Array, "1 obs"], Float[Array, "1 M act"]], Float[Array, "1 M"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,20 +104,17 @@ def keep_policy(
     """
     if not isinstance(normalizer, Normalizer):
         normalizer = Normalizer(**normalizer)
-    normalizer = _of_policy(spaces, normalizer)
-    network = networks.mixture_network(settings, spaces)
-    described = {x.name: getattr(network, x.name) for x in dataclasses.fields(Network)}
     kept = PolicyFile(
         task=settings.task.task,
         task_options=parse_options(settings.task.task_options),
         task_version=task_version,
         spaces=spaces,
-        network=Network(**described),
+        network=acting.describe(networks.policy_network(settings, spaces)),
         obs_dtype=settings.replay.obs_dtype,
         normalize_obs=settings.replay.normalize_obs,
         env_steps=env_steps,
         actor=jax.tree.map(np.asarray, actor["params"]),
-        normalizer=jax.tree.map(np.asarray, normalizer._asdict()),
+        normalizer=jax.tree.map(np.asarray, acting.of_policy(spaces, normalizer)._asdict()),
         eval_return=eval_return,
         settings=configs.to_json(configs.replace(settings, run_dir="")),
         versions=policy_file.versions(),
@@ -143,82 +133,17 @@ def export_policy(run_dir: Path, directory: Path, step: int | None = None) -> No
     keep_policy(directory, settings, spaces, found, actor, normalizer, version)
 
 
-def make_act(
-    network: MixtureNetwork,
-    spaces: Spaces,
-    see: Callable[[Float[Array, "N obs"]], Float[Array, "N obs"]],
-    actor: Params,
-    rule: str = "mean",
-    min_q: MinQ | None = None,
-) -> Act:
-    """The rule's actions in the task's units, clipped to the legal box, computed on the CPU.
-
-    `see` makes of observations what the network is shown, `min_q` values actions in the policy's
-    units. A sample is a function of the observation it is drawn for, so that an episode's return
-    does not depend on which others are played beside it.
-    """
-    cpu = jax.devices("cpu")[0]
-    actor = jax.device_put(actor, cpu)
-
-    def pick(gmm: GMM, obs: Float[Array, "obs"], key: Array) -> Float[Array, "act"]:
-        one = jax.tree.map(lambda x: x[None], gmm)
-        valued = None if min_q is None else lambda actions: min_q(obs[None], actions)
-        return action_rules.choose(rule, one, valued, key)[0]
-
-    @jax.jit
-    def action(obs: Float[Array, "N obs"]) -> Float[Array, "N act"]:
-        bits = jnp.sum(jax.lax.bitcast_convert_type(obs, jnp.uint32), -1, dtype=jnp.uint32)
-        obs = see(obs)
-        gmm = cast(GMM, network.apply(actor, obs))
-        chosen = jax.vmap(pick)(gmm, obs, jax.vmap(jax.random.key)(bits))
-        return into_box(spaces, from_box(spaces, chosen) if network.bounded else chosen)
-
-    def act(obs: np.ndarray) -> np.ndarray:
-        obs = np.asarray(obs, np.float32)
-        if obs.ndim not in (1, 2) or obs.shape[-1] != spaces.obs_size:
-            raise ValueError(
-                f"The policy acts on observations of shape ({spaces.obs_size},) or (N, "
-                f"{spaces.obs_size}), not {obs.shape}."
-            )
-        with jax.default_device(cpu):
-            found = np.asarray(action(jnp.asarray(np.atleast_2d(obs))))
-        return found if obs.ndim == 2 else found[0]
-
-    return act
-
-
-def act_of_run(
-    settings: Config,
-    spaces: Spaces,
-    actor: Params,
-    normalizer: Normalizer,
-    rule: str = "mean",
-    critic: Params = None,
-) -> Act:
-    """`make_act` of what a run holds; `critic` is for the rules that ask it."""
-    normalizer = _of_policy(spaces, normalizer)
-    return make_act(
-        networks.mixture_network(settings, spaces),
-        spaces,
-        _see(
-            _of_policy(spaces, normalizer), settings.replay.obs_dtype, settings.replay.normalize_obs
-        ),
-        actor,
-        rule,
-        None if critic is None else _min_q(settings, critic),
-    )
-
-
 def _from_file(path: Path, rule: str) -> Policy:
-    if rule in action_rules.NEEDS_CRITIC:
-        raise CheckpointError(
-            f"--action-rule {rule} asks the critic, and {path} holds the policy alone: use mean, "
-            "sample or heaviest there."
-        )
     kept = policy_file.read(path)
-    network = MixtureNetwork(
-        action_size=kept.spaces.action_size, **dataclasses.asdict(kept.network)
-    )
+    words = _in_words(rule, kept.network.distribution, path)
+    if rule in action_rules.NEEDS_CRITIC:
+        rules = _rules(kept.network.distribution)
+        others = [x for x in rules if x not in action_rules.NEEDS_CRITIC]
+        raise CheckpointError(
+            f"--action-rule {rule} asks the critic, and {path} holds the policy alone: use "
+            f"{in_words(others)} there."
+        )
+    network = acting.network_of(kept.network, kept.spaces)
     actor = {"params": kept.actor}
     _check_shapes(
         jax.eval_shape(network.init, jax.random.key(0), _one_obs(kept.spaces)),
@@ -226,15 +151,16 @@ def _from_file(path: Path, rule: str) -> Policy:
         f"The weights in {path.with_suffix('.safetensors')} are not those of the network that "
         f"{path.with_suffix('.json').name} describes: copy both files again.",
     )
-    see = _see(Normalizer(**cast(Any, kept.normalizer)), kept.obs_dtype, kept.normalize_obs)
+    normalizer = Normalizer(**cast(Any, kept.normalizer))
+    see = acting.make_see(normalizer, kept.obs_dtype, kept.normalize_obs)
     return Policy(
-        act=make_act(network, kept.spaces, see, actor, rule),
+        act=acting.make_act(network, kept.spaces, see, actor, rule),
         task=kept.task,
         task_version=kept.task_version,
         spaces=kept.spaces,
         env_steps=kept.env_steps,
         checkpoint=f"{kept.env_steps:012d}",
-        action_rule=_in_words(rule),
+        action_rule=words,
         eval_return=kept.eval_return,
         task_options=kept.task_options,
     )
@@ -242,6 +168,8 @@ def _from_file(path: Path, rule: str) -> Policy:
 
 def _from_run(directory: Path, rule: str) -> Policy:
     settings, spaces, version = _settings(directory / "config.json")
+    distribution = acting.describe(networks.policy_network(settings, spaces)).distribution
+    words = _in_words(rule, distribution, directory)
     step, arrays = checkpoint.restore_arrays(directory / "checkpoints")
     learner, normalizer = arrays["learner"], Normalizer(**arrays["normalizer"])
     described = jax.eval_shape(make_learner(settings, spaces).init, jax.random.key(0))
@@ -260,13 +188,13 @@ def _from_run(directory: Path, rule: str) -> Policy:
         )
     critic = learner["critic"] if asks else None
     return Policy(
-        act=act_of_run(settings, spaces, learner["average_actor"], normalizer, rule, critic),
+        act=acting.act_of_run(settings, spaces, learner["average_actor"], normalizer, rule, critic),
         task=settings.task.task,
         task_version=version,
         spaces=spaces,
         env_steps=step,
         checkpoint=f"{step:012d}",
-        action_rule=_in_words(rule),
+        action_rule=words,
         task_options=parse_options(settings.task.task_options),
     )
 
@@ -290,33 +218,6 @@ def _settings(path: Path) -> tuple[Config, Spaces, int]:
         raise CheckpointError(f"{path} holds what cannot run: {error}") from error
 
 
-def _of_policy(spaces: Spaces, normalizer: Normalizer) -> Normalizer:
-    """The statistics of what the policy sees, which acting needs alone."""
-    mean, var = spaces.of_policy(normalizer.mean), spaces.of_policy(normalizer.var)
-    return Normalizer(normalizer.weight, mean, var)
-
-
-def _see(
-    normalizer: Normalizer, obs_dtype: str, normalize_obs: bool
-) -> Callable[[Float[Array, "N obs"]], Float[Array, "N obs"]]:
-    cpu = jax.devices("cpu")[0]
-    normalizer = jax.device_put(normalizer, cpu)
-    return lambda obs: normalisation.seen(normalizer, obs, obs_dtype, normalize_obs)
-
-
-def _min_q(settings: Config, critic: Params) -> MinQ:
-    twins = networks.twin_critic(settings)
-    critic = jax.device_put(critic, jax.devices("cpu")[0])
-
-    def min_q(obs: Float[Array, "1 obs"], actions: Float[Array, "1 M act"]) -> Array:
-        if settings.policy.bounded:
-            actions = jnp.clip(actions, -1.0, 1.0)
-        out = cast(Array, twins.apply(critic, obs, actions))
-        return jnp.min(networks.values(settings.critic, out), 0)
-
-    return min_q
-
-
 def _one_obs(spaces: Spaces) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, spaces.obs_size), jnp.float32)
 
@@ -326,5 +227,15 @@ def _check_shapes(described: Any, found: Any, sentence: str) -> None:
         raise CheckpointError(sentence)
 
 
-def _in_words(rule: str) -> str:
-    return f"{configs.ACTION_RULES[rule]}, clipped"
+def _rules(distribution: str) -> dict[str, str]:
+    return configs.ACTION_RULES if distribution == "mixture" else configs.RULES_OF_TANH_GAUSSIAN
+
+
+def _in_words(rule: str, distribution: str, place: Path) -> str:
+    rules = _rules(distribution)
+    if rule not in rules:
+        raise CheckpointError(
+            f"--action-rule {rule} is for a mixture, and {place} holds a tanh Gaussian: use "
+            f"{in_words(rules)} there."
+        )
+    return f"{rules[rule]}, clipped" if distribution == "mixture" else rules[rule]

@@ -26,7 +26,7 @@ from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
 from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, brief, fsync
-from mjx_dm.config import ACTIVATIONS, OBS_DTYPES
+from mjx_dm.config import ACTIVATIONS, DISTRIBUTIONS, OBS_DTYPES
 from mjx_dm.files import write_json
 from mjx_dm.types import Spaces
 
@@ -38,7 +38,8 @@ _VERSIONS = ("mjx-dm", "jax", "flax", "mujoco", "gymnasium", "numpy")
 
 @dataclass(frozen=True)
 class Network:
-    """What the weights are of; the fields of `MixtureNetwork` but for the size of actions."""
+    """What the weights are of: the fields of `MixtureNetwork` or `TanhGaussianNetwork` but for the
+    size of actions. A tanh Gaussian is bounded and has one component."""
 
     widths: tuple[int, ...]
     num_components: int
@@ -47,6 +48,7 @@ class Network:
     bounded: bool
     log_std_min: float
     log_std_max: float
+    distribution: str = "mixture"
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ def _typed(raw: dict[str, Any]) -> dict[str, Any]:
     for value, choices in (
         (found["obs_dtype"], OBS_DTYPES),
         (found["network"].activation, ACTIVATIONS),
+        (found["network"].distribution, DISTRIBUTIONS),
     ):
         if value not in choices:
             raise ValueError(f"{value} is not one of {', '.join(choices)}")

@@ -3,9 +3,13 @@
 from mjx_dm.config import Config
 from mjx_dm.learner.density_matching import density_matching
 from mjx_dm.learner.protocol import Learner
+from mjx_dm.learner.sac import sac
 from mjx_dm.types import Spaces
+
+# By the names in config.LEARNERS.
+_MAKE = {"density_matching": density_matching, "sac": sac}
 
 
 def make_learner(config: Config, spaces: Spaces) -> Learner:
     """The learner that the settings name, for a task of these sizes."""
-    return density_matching(config, spaces)
+    return _MAKE[config.policy.learner](config, spaces)

@@ -1,4 +1,4 @@
-"""From a mixture to an action: the rules by which a policy may act, bootstrap and be scored."""
+"""From a policy to an action: the rules by which it may act, bootstrap and be scored."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mjx_dm.learner.gmm import GMM
+from mjx_dm.learner.protocol import Distribution
 
 NEEDS_CRITIC = ("best_component", "best_of")
 CANDIDATES = 16
@@ -13,22 +14,25 @@ CANDIDATES = 16
 MinQ = Callable[[Float[Array, "B M A"]], Float[Array, "B M"]]
 
 
-def choose(rule: str, gmm: GMM, min_q: MinQ | None, key: Array) -> Float[Array, "B A"]:
-    """One action for each of the B states of `gmm`, not clipped, by a rule of config.ACTION_RULES.
+def choose(rule: str, policy: Distribution, min_q: MinQ | None, key: Array) -> Float[Array, "B A"]:
+    """One action for each of the B states of `policy`, not clipped, by a rule of
+    config.ACTION_RULES; those of components are for a mixture.
 
     `key` is consumed by the rules that sample, `min_q` called by those of NEEDS_CRITIC.
     best_component is the published behaviour rule, heaviest that of the published test script.
     """
     if rule == "sample":
-        return gmm.sample(key)
+        return policy.sample(key)
     if rule == "mean":
-        return gmm.mean()
+        return policy.mean()
     if rule == "heaviest":
-        return _pick(gmm.component_mean, gmm.logits)
+        assert isinstance(policy, GMM), rule
+        return _pick(policy.component_mean, policy.logits)
     assert min_q is not None, f"{rule} asks a critic"
     if rule == "best_component":
-        return _pick(gmm.component_mean, min_q(gmm.component_mean))
-    candidates = jnp.moveaxis(gmm.sample(key, (CANDIDATES,)), 0, 1)
+        assert isinstance(policy, GMM), rule
+        return _pick(policy.component_mean, min_q(policy.component_mean))
+    candidates = jnp.moveaxis(policy.sample(key, (CANDIDATES,)), 0, 1)
     return _pick(candidates, min_q(candidates))
 
 

@@ -29,19 +29,19 @@ def diagnose(
     """Scalars about the learner `after` the updates of a launch, on a batch of B transitions that
     span many steps of the newest behaviour; `steps` is sum_i discount^i over those of each.
 
-    policy_kl: KL(before || after) of the policy, nats, by one sample a state. sigma_spread: the
-    standard deviation of log sigma over the components, weighted as they are. clipped_share: of
-    sampled action coordinates outside the legal box. actor_norm, critic_norm: of the matrices,
-    without biases.
+    policy_kl: KL(before || after) of the policy, nats, by one sample a state. actor_norm,
+    critic_norm: of the matrices, without biases.
     dead_units_actor, dead_units_critic: the share of hidden units whose mean activity is at most
     0.025 of their layer's (Sokar et al. 2023). q_error: the mean of min Q(s, a) less the reward
     that followed, the entropy that Q is promised with it (alpha times the policy's of now, in every
     step) and the critic's own view of what came after, in scaled reward: positive where Q promises
-    too much. Consumes `key`.
+    too much. Of a mixture also sigma_spread: the standard deviation of log sigma over the
+    components, weighted as they are; clipped_share: of sampled action coordinates outside the legal
+    box. Consumes `key`.
     """
     action_key, next_key = jax.random.split(key)
     limit = 1.0 if config.policy.bounded else jnp.inf
-    policy, critic = networks.mixture_network(config, spaces), TwinCritic(config, spaces)
+    policy, critic = networks.policy_network(config, spaces), TwinCritic(config, spaces)
     obs, next_obs = spaces.of_policy(batch.obs), spaces.of_policy(batch.next_obs)
     old, _ = _apply(policy, before.actor, obs)
     new, actor_seen = _apply(policy, after.actor, obs)
@@ -60,10 +60,12 @@ def diagnose(
         entropy = -jnp.mean(following.log_prob(next_action))
         found = found + jnp.exp(after.log_alpha) * entropy * bonuses
     action = old.sample(action_key)
-    return {
+    of_mixture = {}
+    if isinstance(new, GMM):
+        of_mixture["sigma_spread"] = jnp.mean(_sigma_spread(new))
+        of_mixture["clipped_share"] = jnp.mean(jnp.abs(action) > limit)
+    return of_mixture | {
         "policy_kl": jnp.mean(old.log_prob(action) - new.log_prob(action)),
-        "sigma_spread": jnp.mean(_sigma_spread(new)),
-        "clipped_share": jnp.mean(jnp.abs(action) > limit),
         "q_error": losses.valid_mean(promised - found, batch.valid.astype(jnp.float32)),
         "actor_norm": _matrix_norm(after.actor),
         "critic_norm": _matrix_norm(after.critic),

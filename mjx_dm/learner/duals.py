@@ -23,9 +23,19 @@ def step_temperature(
 def step_alpha(
     settings: TemperatureSettings, log_alpha: Scalar, seen: Mapping[str, Scalar]
 ) -> Scalar:
-    """log alpha after an update that saw `mean_sigma`; as it was without a target."""
+    """log alpha of a mixture after an update that saw `mean_sigma`; as it was without a target."""
     if settings.std_target is None:
         return log_alpha
     return losses.step_towards(
         log_alpha, seen["mean_sigma"], settings.std_target, settings.alpha_step
     )
+
+
+def step_alpha_of_entropy(
+    settings: TemperatureSettings, log_alpha: Scalar, entropy: Scalar
+) -> Scalar:
+    """log alpha of SAC after an update that saw an `entropy` of the policy per dimension.
+
+    A step of Adam on log alpha (E[-log pi] - target) has that size, where its sign does not change.
+    """
+    return losses.step_towards(log_alpha, entropy, settings.target_entropy, settings.alpha_step)

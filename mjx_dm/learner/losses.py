@@ -35,6 +35,16 @@ def density_matching_loss(
     return jnp.mean(-jnp.sum(weights * log_prob, -1) - entropy_coef * bonus)
 
 
+def sac_loss(
+    q: Float[Array, "B"], log_prob: Float[Array, "B"], alpha: Float[Array, ""] | float
+) -> Float[Array, ""]:
+    """Mean over states of alpha log pi(a|s) - Q(s, a), with a ~ pi as a function of its parameters.
+
+    Source: Haarnoja et al. 2018, eq. 7.
+    """
+    return jnp.mean(alpha * log_prob - q)
+
+
 def effective_sample_share(weights: Float[Array, "*B M"]) -> Float[Array, "*B"]:
     """ESS / M = 1 / (M sum_i p_i^2): 1 when all proposals count alike, 1/M when one does.
 
@@ -105,7 +115,7 @@ def step_towards(
 ) -> Float[Array, ""]:
     """log_dual + step * sign(target - value), for a dual that raises `value` as it grows.
 
-    T raises ESS / M; alpha raises the policy's sigma.
+    T raises ESS / M; alpha raises the policy's sigma, or its entropy.
     """
     return log_dual + step * jnp.sign(target - value)
 

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from mjx_dm.config import Config, CriticSettings
 from mjx_dm.device import platform
 from mjx_dm.learner.gmm import GMM
+from mjx_dm.learner.tanh_gaussian import TanhGaussian
 from mjx_dm.types import Spaces
 
 
@@ -31,11 +32,8 @@ class MixtureNetwork(nn.Module):
 
     @nn.compact
     def __call__(self, obs: Float[Array, "*B obs"]) -> GMM:
-        x = obs
-        for width in self.widths:
-            x = _hidden(self, nn.Dense(width)(x), self.activation, self.layer_norm)
-        k, a = self.num_components, self.action_size
-        small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+        x = _torso(self, obs)
+        k, a, small = self.num_components, self.action_size, _small()
         logits = nn.Dense(k, kernel_init=small)(x)
         mean = nn.Dense(k * a, kernel_init=small)(x).reshape(*x.shape[:-1], k, a)
         # The components start apart: identical ones would receive identical gradients.
@@ -44,14 +42,51 @@ class MixtureNetwork(nn.Module):
         mean = mean + jnp.broadcast_to(spread, mean.shape)
         if self.bounded:
             mean = jnp.tanh(mean)
-        # A sigmoid keeps log sigma inside its bounds with a gradient everywhere.
-        reach = self.log_std_max - self.log_std_min
-        log_std = self.log_std_min + reach * nn.sigmoid(raw_std + 1.0)
-        return GMM(logits, mean, log_std)
+        return GMM(logits, mean, _log_std(self, raw_std))
+
+
+class TanhGaussianNetwork(nn.Module):
+    """obs `(..., O)` -> TanhGaussian over actions in [-1, 1], `(..., action_size)`.
+
+    Its fields are all that its parameters do not tell of it; log sigma is bounded before the tanh.
+    """
+
+    action_size: int
+    widths: tuple[int, ...]
+    activation: str
+    layer_norm: bool
+    log_std_min: float
+    log_std_max: float
+
+    @nn.compact
+    def __call__(self, obs: Float[Array, "*B obs"]) -> TanhGaussian:
+        x = _torso(self, obs)
+        centre = nn.Dense(self.action_size, kernel_init=_small())(x)
+        raw_std = nn.Dense(self.action_size, kernel_init=_small())(x)
+        return TanhGaussian(centre, _log_std(self, raw_std))
+
+
+def policy_network(config: Config, spaces: Spaces) -> MixtureNetwork | TanhGaussianNetwork:
+    """The network of the policy that `config` has a learner fit, for actions of `spaces`."""
+    make = tanh_gaussian_network if config.policy.learner == "sac" else mixture_network
+    return make(config, spaces)
+
+
+def tanh_gaussian_network(config: Config, spaces: Spaces) -> TanhGaussianNetwork:
+    """SAC's policy."""
+    policy, shared = config.policy, config.networks
+    return TanhGaussianNetwork(
+        action_size=spaces.action_size,
+        widths=policy.actor_widths,
+        activation=shared.activation,
+        layer_norm=shared.layer_norm,
+        log_std_min=policy.log_std_min,
+        log_std_max=policy.log_std_max,
+    )
 
 
 def mixture_network(config: Config, spaces: Spaces) -> MixtureNetwork:
-    """The policy's network that `config` describes, for actions of `spaces`."""
+    """Density matching's policy."""
     policy, shared = config.policy, config.networks
     return MixtureNetwork(
         action_size=spaces.action_size,
@@ -86,7 +121,7 @@ class Critic(nn.Module):
             x = _hidden(self, nn.Dense(width)(x), shared.activation, shared.layer_norm)
         if critic.critic == "scalar":
             return nn.Dense(1)(x)
-        small = nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
+        small = _small()
         bias = _near_zero_return(critic)
         return nn.Dense(critic.num_atoms, kernel_init=small, bias_init=bias)(x)
 
@@ -113,6 +148,24 @@ def support(critic: CriticSettings) -> Float[Array, "atoms"]:
 def values(critic: CriticSettings, out: Float[Array, "2 *B atoms"]) -> Float[Array, "2 *B"]:
     """The critics' expected returns, from what they put out."""
     return out[..., 0] if critic.critic == "scalar" else jax.nn.softmax(out) @ support(critic)
+
+
+def _torso(network: MixtureNetwork | TanhGaussianNetwork, obs: Array) -> Array:
+    """The hidden layers of a policy."""
+    x = obs
+    for width in network.widths:
+        x = _hidden(network, nn.Dense(width)(x), network.activation, network.layer_norm)
+    return x
+
+
+def _log_std(network: MixtureNetwork | TanhGaussianNetwork, raw: Array) -> Array:
+    # A sigmoid keeps log sigma inside its bounds with a gradient everywhere.
+    reach = network.log_std_max - network.log_std_min
+    return network.log_std_min + reach * nn.sigmoid(raw + 1.0)
+
+
+def _small() -> Callable[..., Array]:
+    return nn.initializers.variance_scaling(0.01, "fan_in", "truncated_normal")
 
 
 def _hidden(module: nn.Module, x: Array, activation: str, layer_norm: bool) -> Array:

@@ -34,7 +34,7 @@ from mjx_dm.training.program import TrainState
 from mjx_dm.training.reflection import symmetry_of
 from mjx_dm.training.replay import Replay
 from mjx_dm.training.worlds import make_worlds, task_of
-from mjx_dm.validation import new_directory, validate
+from mjx_dm.validation import new_directory, of_learner, validate
 
 # Warp compiles its kernels when they are first launched, which takes a minute on a new machine.
 COMPILE_AT_FIRST_LAUNCH = ("warp",)
@@ -61,7 +61,7 @@ def train(config: Config) -> Path:
     """
     validate(config)
     if not config.run.resume:
-        new_directory(config)
+        new_directory(of_learner(config))
     task = task_of(config)
     symmetry_of(config, task)
     if isinstance(task, LibraryTask):

@@ -51,6 +51,7 @@ class _Panel(NamedTuple):
 _PANELS = (
     _Panel("temperature", "Temperature T", "units of Q", is_log=True),
     _Panel("alpha", "Entropy weight α", "units of Q per nat", is_log=True),
+    _Panel("entropy", "Entropy of the policy", "nats"),
     _Panel("ess", "Effective sample size", "actions"),
     _Panel("mean_sigma", "Mean σ of the policy", "normalised action"),
     _Panel("effective_components", "Effective components", "components"),

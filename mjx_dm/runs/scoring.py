@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from mjx_dm.checkpoints import policy_file
+from mjx_dm.checkpoints.acting import act_of_run
 from mjx_dm.checkpoints.manifest import CheckpointError
-from mjx_dm.checkpoints.policy import act_of_run, keep_policy
+from mjx_dm.checkpoints.policy import keep_policy
 from mjx_dm.config import Config
 from mjx_dm.device import platform
 from mjx_dm.evaluation.evaluate import Evaluation, NoScore, evaluate
@@ -103,7 +104,7 @@ class Scores:
         self.say(
             f"{self.task.name} after {env_steps:,} steps, {train_seconds:.0f} s of training: "
             f"return {result.mean:.0f} ± {result.std:.0f} over {len(result.returns)} episodes "
-            f"(seeds {EVAL_SEED}-{EVAL_SEED + len(result.returns) - 1}, mixture mean)."
+            f"(seeds {EVAL_SEED}-{EVAL_SEED + len(result.returns) - 1}, mean action)."
         )
         if result.mean > self.best_return:
             self.best_return = result.mean

@@ -12,16 +12,16 @@ import pytest
 
 from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints import saving as checkpoint
+from mjx_dm.checkpoints.acting import act_of_run
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.checkpoints.policy import (
     Policy,
-    act_of_run,
     export_policy,
     keep_policy,
     load_policy,
 )
 from mjx_dm.config import Config, replace, to_json
-from mjx_dm.learner import make_learner
+from mjx_dm.learner import make_learner, networks
 from mjx_dm.tasks import get_task
 from mjx_dm.training import normalisation
 from mjx_dm.types import Spaces
@@ -88,8 +88,44 @@ def test_a_rule_that_asks_the_critic_works_from_a_checkpoint_alone(kept, run_dir
     best, mean = load_policy(run_dir, "best_component"), load_policy(run_dir)
     assert best.action_rule == "component mean with the highest Q, clipped"
     assert np.abs(best.act(OBS) - mean.act(OBS)).max() > 1e-3
-    with pytest.raises(CheckpointError, match="best_of asks the critic.* use mean, sample"):
+    with pytest.raises(CheckpointError, match="best_of asks the critic.* use sample, mean"):
         load_policy(kept, "best_of")
+
+
+@pytest.fixture(scope="module")
+def squashed(tmp_path_factory):
+    """(actor, folder) of a policy of SAC."""
+    folder, settings = tmp_path_factory.mktemp("squashed"), replace(CONFIG, learner="sac")
+    start = make_learner(settings, SPACES).init(jax.random.key(0))
+    actor = jax.tree.map(lambda x: 20.0 * x, start.average_actor)
+    keep_policy(folder, settings, SPACES, 120, actor, normalisation.init((6,)), 3)
+    return actor, folder
+
+
+def test_a_tanh_gaussian_is_kept_and_acts_by_its_own_rules(squashed):
+    actor, folder = squashed
+    settings = replace(CONFIG, learner="sac")
+    mean, sample = load_policy(folder), load_policy(folder, "sample")
+    expected = act_of_run(settings, SPACES, actor, normalisation.init((6,)))(OBS)
+    np.testing.assert_array_equal(mean.act(OBS), expected)
+    policy = networks.policy_network(settings, SPACES).apply(actor, jnp.asarray(OBS))
+    # The box's centres are 0, 1 and -2 and its half widths 1.
+    squeezed = np.tanh(policy.centre) + np.array([0.0, 1.0, -2.0])
+    np.testing.assert_allclose(mean.act(OBS), squeezed, rtol=1e-4, atol=1e-5)
+    assert np.abs(sample.act(OBS) - expected).max() > 0.1
+    assert (mean.action_rule, sample.action_rule) == ("tanh of the mean", "a sample")
+    with pytest.raises(CheckpointError, match="heaviest is for a mixture.*: use sample, mean or"):
+        load_policy(folder, "heaviest")
+    with pytest.raises(CheckpointError, match="best_of asks the critic.*: use sample or mean"):
+        load_policy(folder, "best_of")
+
+
+def test_a_description_from_before_there_were_other_policies_is_of_a_mixture(kept, tmp_path):
+    def older(raw):
+        return raw | {"network": {k: v for k, v in raw["network"].items() if k != "distribution"}}
+
+    copy(kept, tmp_path, older)
+    np.testing.assert_array_equal(load_policy(tmp_path).act(OBS), load_policy(kept).act(OBS))
 
 
 def test_a_description_needs_none_of_the_settings(kept, tmp_path):
@@ -115,6 +151,8 @@ def within(name, **changed):
         (lambda raw: raw | {"sha256": "0"}, "does not have the SHA-256"),
         (lambda raw: raw | {"network": {}}, "does not describe a policy"),
         (within("network", activation="foo"), "foo is not one of relu, silu"),
+        (within("network", distribution="beta"), "beta is not one of mixture, tanh_gaussian"),
+        (within("network", distribution="tanh_gaussian"), "are not those of the network"),
         (within("network", num_components=3), "are not those of the network"),
         (within("network", layer_norm=False), "are not those of the network"),
         (within("spaces", action_size=4), "the box of actions has another size"),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import eval_render
-from mjx_dm.checkpoints.policy import act_of_run, load_policy
+from mjx_dm.checkpoints.acting import act_of_run
+from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.config import Config, replace
 from mjx_dm.learner import action_rules, networks
@@ -61,7 +62,7 @@ def test_a_sampled_policy_acts_alike_on_the_same_observation_whatever_is_beside_
 
 
 def test_a_rule_that_asks_a_missing_critic_is_refused():
-    with pytest.raises(CheckpointError, match="best_of asks the critic.* use mean, sample"):
+    with pytest.raises(CheckpointError, match="best_of asks the critic.* use sample, mean"):
         load_policy(COMMITTED, "best_of")
 
 

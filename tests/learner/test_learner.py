@@ -3,8 +3,6 @@
 Networks are applied through Flax; what the learner does with their outputs is computed again.
 """
 
-import operator
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -291,43 +289,6 @@ def test_an_update_is_a_function_of_state_batch_and_key(ours):
     for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
         np.testing.assert_array_equal(x, y)
     assert any(np.any(x != y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(c), strict=True))
-
-
-@pytest.mark.parametrize("platform", ["cpu", "gpu"])
-def test_several_updates_are_the_single_ones_in_turn(ours, platform, monkeypatch):
-    """Within the rounding of two programs; Adam turns a gradient's last bits into its step. Where
-    a leaf is kernels of its own, networks and moments are one vector each."""
-    batches = [batch_of(i) for i in range(3)]
-    keys = jax.random.split(jax.random.key(0), 3)
-    one, rows = ours.start, []
-    for batch, key in zip(batches, keys, strict=True):
-        one, metrics = ours.update(one, batch, key)
-        rows.append(metrics)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *batches)
-    monkeypatch.setattr(jax, "default_backend", lambda: platform)
-    learner = make_learner(ours.config, SPACES)
-
-    @jax.jit
-    def program(state):
-        carry = learner.pack(state)
-        leaves = len(jax.tree.leaves(carry))
-        assert leaves == 13 if platform == "gpu" else leaves == len(jax.tree.leaves(state))
-        carry, means = learner.updates(carry, stacked, keys)
-        return learner.unpack(carry), means
-
-    many, means = program(ours.start)
-    assert set(means) == set(learner.names) == set(rows[0])
-    for name in learner.names:
-        np.testing.assert_allclose(means[name], np.mean([r[name] for r in rows]), rtol=1e-3)
-    assert many.updates == one.updates == 3
-    assert jax.tree.structure(many) == jax.tree.structure(one)
-    rate = ours.config.policy.actor_lr
-    networks_of = operator.attrgetter("actor", "average_actor", "critic", "target_critic")
-    for a, b in zip(*(jax.tree.leaves(networks_of(x)) for x in (many, one)), strict=True):
-        np.testing.assert_allclose(a, b, atol=0.1 * rate)
-    moments = operator.attrgetter("actor_optimizer", "critic_optimizer")
-    for a, b in zip(*(jax.tree.leaves(moments(x)) for x in (many, one)), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4, rtol=1e-2)
 
 
 def test_the_policy_finds_the_best_arm_of_a_bandit(ours):
