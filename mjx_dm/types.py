@@ -1,8 +1,11 @@
 """The records that go from step to step and to the learner."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+import numpy as np
 from jaxtyping import Array, Bool, Float
+
+Numbers = TypeVar("Numbers", Array, np.ndarray)
 
 
 class Spaces(NamedTuple):
@@ -24,12 +27,12 @@ class Spaces(NamedTuple):
         """Of all that policy and critics see."""
         return self.obs_size + (self.privileged_size or 0)
 
-    def of_policy(self, seen: Float[Array, "*B seen"]) -> Float[Array, "*B obs"]:
-        """What of it the policy sees."""
+    def of_policy(self, seen: Numbers) -> Numbers:
+        """What the policy sees of `(..., seen_size)`."""
         return seen if self.privileged_size is None else seen[..., : self.obs_size]
 
-    def of_critic(self, seen: Float[Array, "*B seen"]) -> Float[Array, "*B state"]:
-        """What of it the critics see."""
+    def of_critic(self, seen: Numbers) -> Numbers:
+        """What the critics see of `(..., seen_size)`."""
         return seen if self.privileged_size is None else seen[..., self.obs_size :]
 
 

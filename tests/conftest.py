@@ -24,6 +24,15 @@ def pytest_configure(config):
     jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.fixture
+def broadcasts():
+    """Brax and MJX rely on rank promotion, which these tests otherwise forbid."""
+    import jax
+
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def rail():
     """The toy of `toys`, registered as brax:rail."""

@@ -14,12 +14,12 @@ from mjx_dm import host
 from mjx_dm.bench.cases import Case
 from mjx_dm.bench.measure import Failure
 from mjx_dm.bench.options import Options, batch_sizes
-from mjx_dm.config import ConfigError
+from mjx_dm.config import ConfigError, library_of
 from mjx_dm.tasks import get_task
 
 FORMAT_VERSION = 2
 # What makes two measurements of one case different, besides the machine.
-SETTINGS = ("task", "preset", "replay_size", "steps", "seconds", "rounds")
+SETTINGS = ("task", "task_options", "preset", "replay_size", "steps", "seconds", "rounds")
 _ASKED = (*SETTINGS, "parts", "engines", "physics", "num_envs")
 
 
@@ -37,11 +37,16 @@ def report(
         "format": FORMAT_VERSION,
         "machine": machine,
         "options": asked | {"batch_size": batch_sizes(options)},
-        "physics_steps_per_env_step": get_task(options.task).frame_skip,
+        "physics_steps_per_env_step": _frame_skip(options.task),
         "peak_mib": peak_mib(),
         "cases": [_row(case) for case in seen if case.rates],
         "failed": [failure._asdict() for failure in failures],
     }
+
+
+def _frame_skip(task: str) -> int | None:
+    """None where another library simulates, and counts for itself."""
+    return None if library_of(task) else get_task(task).frame_skip
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

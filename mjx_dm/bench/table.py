@@ -13,10 +13,10 @@ _IDENTITY = ("part", "engine", "physics", "num_envs", "batch_size", "updates_per
 def figures(report: dict[str, Any], width: int) -> Table:
     """Every case: median and share, and as far as `width` columns hold them the quartiles, the
     seconds to compile and MiB."""
+    substeps = report["physics_steps_per_env_step"]
     caption = (
-        f"An env step is {report['physics_steps_per_env_step']} physics steps. Share: rollout of "
-        "bare physics, whole of what its physics and updates alone would allow."
-    )
+        f"An env step is {substeps} physics steps. " if substeps else ""
+    ) + "Share: rollout of bare physics, whole of what its physics and updates alone would allow."
     if (peak := report.get("peak_mib")) is not None:
         caption += f" Peak memory {peak:,.0f} MiB."
     more = [
@@ -67,7 +67,8 @@ def differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
     for name in sorted({*ours, *theirs}):
         lines.append((name, ours.get(name), theirs.get(name)))
     for key in SETTINGS:
-        lines.append((key, first["options"].get(key), second["options"].get(key)))
+        a, b = (report["options"].get(key) or None for report in (first, second))
+        lines.append((key, a, b))
     return [f"{name}: {a}, then {b}" for name, a, b in lines if a != b]
 
 

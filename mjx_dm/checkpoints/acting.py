@@ -81,12 +81,11 @@ def act_of_run(
     critic: Params = None,
 ) -> Act:
     """`make_act` of what a run holds; `critic` is for the rules that ask it."""
+    normalizer = of_policy(spaces, normalizer)
     return make_act(
         networks.policy_network(settings, spaces),
         spaces,
-        make_see(
-            of_policy(spaces, normalizer), settings.replay.obs_dtype, settings.replay.normalize_obs
-        ),
+        make_see(normalizer, settings.replay.obs_dtype, settings.replay.normalize_obs),
         actor,
         rule,
         None if critic is None else _min_q(settings, spaces, critic),

@@ -105,7 +105,6 @@ def keep_policy(
     """
     if not isinstance(normalizer, Normalizer):
         normalizer = Normalizer(**normalizer)
-    normalizer = acting.of_policy(spaces, normalizer)
     kept = PolicyFile(
         task=settings.task.task,
         task_options=parse_options(settings.task.task_options),
@@ -116,7 +115,7 @@ def keep_policy(
         normalize_obs=settings.replay.normalize_obs,
         env_steps=env_steps,
         actor=jax.tree.map(np.asarray, actor["params"]),
-        normalizer=jax.tree.map(np.asarray, normalizer._asdict()),
+        normalizer=jax.tree.map(np.asarray, acting.of_policy(spaces, normalizer)._asdict()),
         eval_return=eval_return,
         settings=configs.to_json(configs.replace(settings, run_dir="")),
         versions=policy_file.versions(),
@@ -234,7 +233,7 @@ def _learned(
         raise CheckpointError(
             f"The checkpoint in {run_dir / 'checkpoints'} does not hold a policy ({brief(error)})."
         ) from error
-    size = (spaces.obs_size,)
+    size = (spaces.seen_size,)
     shapes = {name: np.shape(x) for name, x in normalizer._asdict().items()}
     if shapes != {"weight": (), "mean": size, "var": size} or not finite:
         raise CheckpointError(

@@ -20,10 +20,19 @@ def env(rail):
 
 
 @pytest.fixture(scope="module")
-def episodes(env):
+def step(env):
+    return jax.jit(env.step)
+
+
+@pytest.fixture(scope="module")
+def fresh(env):
+    return jax.jit(env.reset)(jax.random.key(0))
+
+
+@pytest.fixture(scope="module")
+def episodes(step, fresh):
     """Every state of 12 steps that stay, the first fresh."""
-    step, state = jax.jit(env.step), jax.jit(env.reset)(jax.random.key(0))
-    states = [state]
+    states = [fresh]
     for _ in range(12):
         states.append(step(states[-1], jnp.zeros((WORLDS, 1))))
     return states
@@ -52,33 +61,33 @@ def test_every_episode_of_every_world_starts_anew(episodes):
     assert (info["steps"] == 0).all(), "what the environment counts itself starts anew too"
 
 
-def test_what_the_environment_calls_done_is_a_termination(env):
-    state = jax.jit(env.reset)(jax.random.key(1))
-    state = jax.jit(env.step)(state, jnp.full((WORLDS, 1), 20.0))
+def test_what_the_environment_calls_done_is_a_termination(step, fresh):
+    state = step(fresh, jnp.full((WORLDS, 1), 20.0))
     assert state.terminated.all() and not state.truncated.any()
     assert (state.final_obs[:, 0] > END).all() and (jnp.abs(state.obs[:, 0]) < END).all()
 
 
-def test_a_world_that_breaks_is_reset_and_not_learned_from():
+def test_a_world_that_breaks_is_reset_and_not_learned_from(fresh):
     env = LibraryEnv(any_task("brax:rail", breaks_at=0.6), WORLDS)
-    state = jax.jit(env.reset)(jax.random.key(0))
     action = jnp.where(jnp.arange(WORLDS)[:, None] % 2 == 0, 20.0, 0.0)
-    state, infos = jax.jit(env.step_with_info)(state, action)
+    state, infos = jax.jit(env.step_with_info)(fresh, action)
     np.testing.assert_array_equal(state.valid, jnp.arange(WORLDS) % 2 == 1)
     assert (state.truncated == ~state.valid).all() and not state.terminated.any()
-    assert all(np.isfinite(x).all() for x in jax.tree.leaves((state, infos)) if x.dtype == float)
     assert np.isfinite(state.seen).all() and np.isfinite(state.final_obs).all()
+    assert np.isfinite(state.physics.pipeline_state.q).all()
+    assert np.isfinite(infos["distance"]).all() and (infos["distance"][::2] == 0).all()
 
 
-def test_an_action_that_is_not_finite_breaks_its_world(env):
-    state = jax.jit(env.reset)(jax.random.key(0))
-    state = jax.jit(env.step)(state, jnp.full((WORLDS, 1), jnp.nan))
+def test_an_action_that_is_not_finite_breaks_its_world(step, fresh):
+    state = step(fresh, jnp.full((WORLDS, 1), jnp.nan))
     assert not state.valid.any() and np.isfinite(state.seen).all()
 
 
-def test_a_state_may_be_donated_and_keeps_its_types(env):
-    step = jax.jit(env.step, donate_argnums=0)
-    state = jax.jit(env.reset)(jax.random.key(0))
-    types = jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), state)
-    after = step(state, jnp.zeros((WORLDS, 1)))
-    assert jax.tree.map(lambda x: (x.shape, x.dtype, x.weak_type), after) == types
+def test_a_fresh_state_shares_no_buffer_and_a_step_keeps_its_types(fresh, episodes):
+    def kinds(state):
+        return [(x.shape, x.dtype, getattr(x, "weak_type", False)) for x in jax.tree.leaves(state)]
+
+    assert kinds(fresh) == kinds(episodes[1])
+    buffers = [x for x in jax.tree.leaves(fresh) if hasattr(x, "unsafe_buffer_pointer")]
+    held = {x.unsafe_buffer_pointer() for x in buffers}
+    assert len(buffers) > 20 and len(held) == len(buffers), "the state is donated"

@@ -3,7 +3,6 @@
 import json
 import sys
 
-import jax
 import numpy as np
 import pytest
 
@@ -61,6 +60,7 @@ def test_a_library_task_is_scored_and_filmed_in_its_own_simulation(finished):
     assert frames.shape[0] == 11 and frames.std() > 1
 
 
+@pytest.mark.slow
 def test_it_is_resumed_with_its_replay(finished, capsys):
     again = ["--run-dir", str(finished), "--resume", "--env-steps", "96"]
     assert train.main(again) == 0
@@ -114,13 +114,6 @@ def test_settings_without_a_meaning_are_refused_in_a_sentence(asked, sentence, t
     assert train.main(["--task", "brax:rail", *TINY, *asked, "--run-dir", str(run)]) == 2
     said = capsys.readouterr().err
     assert sentence in said and said.count("\n") == 1 and not run.exists()
-
-
-@pytest.fixture
-def broadcasts():
-    """Both libraries rely on rank promotion, which these tests otherwise forbid."""
-    with jax.numpy_rank_promotion("allow"):
-        yield
 
 
 @pytest.fixture

@@ -108,6 +108,7 @@ def test_what_playground_cannot_make_is_told_in_a_sentence(name, options, senten
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("broadcasts")
 def test_playgrounds_configuration_is_overridden_by_name():
     pytest.importorskip("mujoco_playground")
     task = any_task("playground:CartpoleBalance", action_repeat=4, episode_length=100)
