@@ -62,9 +62,7 @@ def test_a_sampled_policy_acts_alike_on_the_same_observation_whatever_is_beside_
 
 
 def test_a_rule_that_asks_a_missing_critic_is_refused():
-    with pytest.raises(
-        CheckpointError, match="best_of asks the critic.* use sample, mean"
-    ):
+    with pytest.raises(CheckpointError, match="best_of asks the critic.* use sample, mean"):
         load_policy(COMMITTED, "best_of")
 
 
