@@ -79,7 +79,7 @@ def test_actions_have_the_tasks_size_stay_in_the_box_and_follow_the_key(case):
 
 def test_the_policys_network_makes_a_distribution(case):
     network = networks.policy_network(case.config, SPACES)
-    policy = network.apply(case.state.average_actor, BATCHES.obs[0])
+    policy = jax.jit(network.apply)(case.state.average_actor, BATCHES.obs[0])
     assert isinstance(policy, Distribution)
     assert policy.sample(jax.random.key(0), (5,)).shape == (5, BATCH, 3)
     assert policy.mean().shape == (BATCH, 3)
