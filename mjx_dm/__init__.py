@@ -19,6 +19,7 @@ _PUBLIC = {
     "get_task": "mjx_dm.tasks",
     "load_policy": "mjx_dm.checkpoints.policy",
     "make_env": "mjx_dm.envs",
+    "make_task": "mjx_dm.tasks",
     "train": "mjx_dm.runs.loop",
 }
 

@@ -88,6 +88,7 @@ def _list_tasks() -> int:
             refused.append(str(error))
     for reason in refused:
         console.print(reason, highlight=False)
+    console.print("A robot of your own: --task my_robot.py (docs/your-robot.md).", highlight=False)
     return 0
 
 

@@ -54,8 +54,9 @@ class TaskSettings:
     """What is trained."""
 
     task: str = "Humanoid-v4"
-    """Name of the task; --list-tasks shows all. brax:NAME and playground:NAME are environments of
-    Brax and of MuJoCo Playground."""
+    """Name of the task, --list-tasks shows all; brax:NAME and playground:NAME are environments of
+    Brax and of MuJoCo Playground; or a Python file with a robot of your own, my_robot.py, or
+    my_robot.py:NAME where it holds several."""
     task_options: tuple[str, ...] = ()
     """Options of the task, NAME=VALUE each, as Gymnasium's constructor of it has them:
     contact_cost_weight=0 "healthy_z_range=(0.3, 1.0)"; as Brax's constructor has them, or

@@ -95,7 +95,9 @@ def test_every_path_target_and_module_that_a_page_names_exists(page):
     for command in commands(page):
         if "mujoco_warp" in command:
             continue
-        for path in re.findall(r"(?<![\w/.])((?:benchmarks|docs|tests|mjx_dm)/[\w./*-]+)", command):
+        for path in re.findall(
+            r"(?<![\w/.])((?:benchmarks|docs|examples|tests|mjx_dm)/[\w./*-]+)", command
+        ):
             is_gym_id = re.match(r"mjx_dm/[A-Z]", path)
             if not is_gym_id and "NAME" not in path and not list(ROOT.glob(path.rstrip("/"))):
                 missing.append(path)

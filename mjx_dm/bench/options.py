@@ -20,7 +20,7 @@ class Options:
     engines: tuple[str, ...] = ("auto",)
     """Any of: auto mujoco mjx warp."""
     task: str = "Humanoid-v4"
-    """Whose worlds; train.py --list-tasks shows the names."""
+    """Whose worlds; train.py --list-tasks shows the names. Or a Python file: my_robot.py."""
     task_options: tuple[str, ...] = ()
     """Options of the task, NAME=VALUE each."""
     physics: tuple[str, ...] = ("fast",)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ from mjx_dm.config import Config, ConfigError
 from mjx_dm.learner import action_rules, make_learner, networks
 from mjx_dm.learner.state import Params
 from mjx_dm.settings import in_words
-from mjx_dm.tasks import LibraryTask, any_task, parse_options
+from mjx_dm.tasks import LibraryTask, any_task, loading, parse_options
 from mjx_dm.tasks.task import Task
 from mjx_dm.training.normalisation import Normalizer
 from mjx_dm.types import Spaces
@@ -33,7 +34,7 @@ class Policy:
     inside its box, or a batch `(N, obs_size)` to `(N, action_size)`.
 
     `checkpoint` names what was loaded, `action_rule` says how it acts; `task` and `task_options`
-    are those of `get_task`.
+    are those of `get_task`, `task` the copy of a user's file where one lies beside the policy.
     """
 
     act: Act
@@ -131,6 +132,8 @@ def export_policy(run_dir: Path, directory: Path, step: int | None = None) -> No
     found, arrays = checkpoint.restore_arrays(run_dir / "checkpoints", step)
     actor, normalizer = arrays["learner"]["average_actor"], arrays["normalizer"]
     keep_policy(directory, settings, spaces, found, actor, normalizer, version)
+    if (run_dir / loading.FOLDER).is_dir():
+        shutil.copytree(run_dir / loading.FOLDER, directory / loading.FOLDER, dirs_exist_ok=True)
 
 
 def _from_file(path: Path, rule: str) -> Policy:
@@ -155,7 +158,7 @@ def _from_file(path: Path, rule: str) -> Policy:
     see = acting.make_see(normalizer, kept.obs_dtype, kept.normalize_obs)
     return Policy(
         act=acting.make_act(network, kept.spaces, see, actor, rule),
-        task=kept.task,
+        task=loading.kept(kept.task, path.parent),
         task_version=kept.task_version,
         spaces=kept.spaces,
         env_steps=kept.env_steps,
@@ -189,7 +192,7 @@ def _from_run(directory: Path, rule: str) -> Policy:
     critic = learner["critic"] if asks else None
     return Policy(
         act=acting.act_of_run(settings, spaces, learner["average_actor"], normalizer, rule, critic),
-        task=settings.task.task,
+        task=loading.kept(settings.task.task, directory),
         task_version=version,
         spaces=spaces,
         env_steps=step,

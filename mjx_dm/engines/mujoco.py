@@ -30,20 +30,47 @@ class Stepped(NamedTuple):
     failed: Bool[Array, "N"]
 
 
-class MujocoEngine:
-    """MuJoCo's C engine, one MjData per core, called from inside the compiled program.
+class Moves:
+    """What places a world and what steps it, in C.
 
-    Derived fields are read as Gymnasium reads them: mj_step, then mj_rnePostConstraint.
+    Derived fields are left as Gymnasium reads them: mj_step, then mj_rnePostConstraint.
     """
+
+    def __init__(self, task: Task, model: mujoco.MjModel):
+        self._model = model
+        self._frame_skip = task.frame_skip
+        self._at_rest = tuple(AT_REST.intersection(task.reads))
+        self._needs_rne = needs_rne(task)
+        self._needs_forward = needs_forward(task)
+
+    def place(self, data: mujoco.MjData) -> None:
+        """From qpos and qvel to what mj_forward would leave in the fields that are read, before
+        any force."""
+        if self._needs_forward:
+            mujoco.mj_forward(self._model, data)
+        else:
+            mujoco.mj_kinematics(self._model, data)
+            mujoco.mj_comPos(self._model, data)
+            mujoco.mj_comVel(self._model, data)
+        for name in self._at_rest:
+            getattr(data, name)[:] = 0.0
+
+    def step(self, data: mujoco.MjData) -> None:
+        """One environment step under data.ctrl."""
+        mujoco.mj_step(self._model, data, nstep=self._frame_skip)
+        if self._needs_rne:
+            mujoco.mj_rnePostConstraint(self._model, data)
+
+
+class MujocoEngine:
+    """MuJoCo's C engine, one MjData per core, called from inside the compiled program."""
 
     name = "mujoco"
 
     def __init__(self, task: Task, model: mujoco.MjModel, num_envs: int):
         self._model = model
-        self._frame_skip = task.frame_skip
         self._reads = task.reads
-        self._needs_rne = needs_rne(task)
-        self._needs_forward = needs_forward(task)
+        self._moves = Moves(task, model)
         threads = min(len(os.sched_getaffinity(0)), num_envs)
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads)
@@ -74,28 +101,13 @@ class MujocoEngine:
         """Fills `out` with what mj_forward would leave in the fields that are read, before any
         force: `before` is qpos, qvel, and zeros for the warm start and the action."""
 
-        def move(data: mujoco.MjData) -> None:
-            if self._needs_forward:
-                mujoco.mj_forward(self._model, data)
-            else:
-                mujoco.mj_kinematics(self._model, data)
-                mujoco.mj_comPos(self._model, data)
-                mujoco.mj_comVel(self._model, data)
-            for name in AT_REST.intersection(self._reads):
-                getattr(data, name)[:] = 0.0
-
-        self._fill(out, before, move)
+        self._fill(out, before, self._moves.place)
 
     def advance(self, out: Stepped, *before: np.ndarray) -> None:
         """Fills `out`, arrays of the shapes of `shape`, with what a step leads to from `before`:
         qpos, qvel, qacc_warmstart and action."""
 
-        def move(data: mujoco.MjData) -> None:
-            mujoco.mj_step(self._model, data, nstep=self._frame_skip)
-            if self._needs_rne:
-                mujoco.mj_rnePostConstraint(self._model, data)
-
-        self._fill(out, before, move)
+        self._fill(out, before, self._moves.step)
 
     def _fill(
         self,

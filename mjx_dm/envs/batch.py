@@ -24,9 +24,10 @@ def make_env(
 ) -> "BatchEnv":
     """A batch of worlds of one task.
 
-    task: a name of `mjx_dm.tasks.task_names()` or a Task. engine: mujoco, mjx, warp or auto.
-    physics: exact (v4 is the same), fast, or auto, the task's own choice. `seed` is folded into
-    every key given to `reset`. max_episode_steps: the time limit; the task's own if left out.
+    task: a name of `mjx_dm.tasks.task_names()`, a Python file with one, or a Task. engine: mujoco,
+    mjx, warp or auto. physics: exact (v4 is the same), fast, or auto, the task's own choice. `seed`
+    is folded into every key given to `reset`. max_episode_steps: the time limit; the task's own if
+    left out.
     Raises ConfigError, a ValueError, with one sentence where one of them cannot be.
     """
     check(engine, physics)

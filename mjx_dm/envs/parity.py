@@ -265,7 +265,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise ConfigError("--steps must be at least 20 and --worlds at least 1.")
         if options.task != ("all",):
             for name in options.task:
-                get_task(name)
+                if get_task(name).gym_id is None:
+                    raise ConfigError(f"{name} has no Gymnasium environment to be compared with.")
     except ConfigError as error:
         print(f"mjx_dm.envs.parity: {error}", file=sys.stderr)
         return 2

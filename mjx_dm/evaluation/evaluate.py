@@ -1,4 +1,7 @@
-"""The score that counts: whole episodes of the CPU Gymnasium environment of the task's name."""
+"""The score that counts: whole episodes of the CPU Gymnasium environment of the task's name.
+
+A task that has none is scored by its own functions: `own_world`.
+"""
 
 import math
 import os
@@ -19,6 +22,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 
 from mjx_dm.evaluation import library
 from mjx_dm.evaluation.acting import ACT_ROWS, Act, Acts, NoScore, OnStep, actions_of
+from mjx_dm.evaluation.own_world import SCORED_BY, OwnWorld, judge_of
 from mjx_dm.tasks import LibraryTask, any_task
 from mjx_dm.tasks.task import Task
 
@@ -33,8 +37,9 @@ class Evaluation:
 
     returns: undiscounted sums of the environment's reward, one per episode, finite.
     lengths: environment steps, 1 to the environment's time limit.
-    task, gym_id, options: the task's name, its Gymnasium environment, and what that was made with.
-    simulation: what simulated a task of another library, which has no gym_id.
+    task, gym_id, options: the task's name, its Gymnasium environment (None where the task has none
+        and its own functions were asked), and what that was made with.
+    simulation: what simulated a task of another library.
     """
 
     returns: tuple[float, ...]
@@ -69,19 +74,20 @@ class Evaluation:
         """What the episodes were, in words: the Gymnasium environment, or that there is none."""
         if self.simulation:
             return f"{self.task} in its own simulation, {self.simulation}"
-        return str(self.gym_id)
+        return self.gym_id or f"{self.task}, scored by {SCORED_BY}"
 
     def to_json(self) -> dict[str, Any]:
         """A dict of plain values: the scores, what was played and with which versions.
 
-        "env" is null where no Gymnasium environment was asked; "simulation" is what was, then.
+        "env" is null where no Gymnasium environment was asked; "scored_by" says what was, then, and
+        "simulation" what simulated a task of another library.
         "options" is there where the environment was made with any. JSON knows no infinity: a bound
         that is infinite is written as a string, "inf" or "-inf".
         """
         options = {"options": _plain(self.options)} if self.options else {}
-        own = {}
+        own = {} if self.gym_id else {"task": self.task, "scored_by": SCORED_BY}
         if self.simulation:
-            own = {"task": self.task, "simulation": self.simulation, "scored_by": _OWN_SIMULATION}
+            own |= {"simulation": self.simulation, "scored_by": _OWN_SIMULATION}
         return {
             "env": self.gym_id,
             **own,
@@ -111,14 +117,15 @@ def evaluate(
         actuators, which are not clipped; itself or by its method `act`. Row r is episode
         16 * call + r; rows without a live episode are zero and their actions ignored.
     task: its name or itself. The reward and the time limit are those of
-        gymnasium.make(task.gym_id, **task.options); those of another library's task its own.
+        gymnasium.make(task.gym_id, **task.options), or the task's own where gym_id is None, as
+        another library's are.
     episodes: how many, at least 1; episode i is reset with seed + i.
     on_step: called as on_step(i, data) after episode i's reset and after each of its steps, in
         the calling thread, with the simulator's own MjData, or a Pose of another library's task.
 
-    Raises NoScore, a ValueError, where an action or a reward is not finite, MuJoCo reports a
-    broken simulation or the task has no Gymnasium environment, ValueError where actions have
-    another shape, ConfigError where the task is unknown.
+    Raises NoScore, a ValueError, where an action or a reward is not finite or MuJoCo reports a
+    broken simulation, ValueError where actions have another shape, ConfigError where the task is
+    unknown.
     """
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, got {episodes}.")
@@ -131,11 +138,9 @@ def evaluate(
         return Evaluation(
             returns, lengths, seed, task.name, None, task.options, task.simulation, task.packages
         )
-    if task.gym_id is None:
-        raise NoScore(f"{task.name} has no Gymnasium environment to be scored in.")
-    envs: list[gymnasium.Env] = []
+    envs: list[gymnasium.Env | OwnWorld] = []
     try:
-        envs += [_make_env(task.gym_id, task.options) for _ in range(episodes)]
+        envs += [_make_world(task) for _ in range(episodes)]
         returns, lengths = _play(envs, act, task, seed, on_step)
     finally:
         for env in envs:
@@ -155,7 +160,11 @@ def random_policy(task: str | Task | LibraryTask = "Humanoid-v4", seed: int = 0)
 
 
 def _play(
-    envs: list[gymnasium.Env], act: Act, task: Task, seed: int, on_step: OnStep | None
+    envs: list[gymnasium.Env | OwnWorld],
+    act: Act,
+    task: Task,
+    seed: int,
+    on_step: OnStep | None,
 ) -> tuple[tuple[float, ...], tuple[int, ...]]:
     """Returns and lengths of one episode of every env."""
     episodes = len(envs)
@@ -189,7 +198,10 @@ def _play(
 
 
 def _step_all(
-    pool: ThreadPoolExecutor, envs: list[gymnasium.Env], action: np.ndarray, live: list[int]
+    pool: ThreadPoolExecutor,
+    envs: list[gymnasium.Env | OwnWorld],
+    action: np.ndarray,
+    live: list[int],
 ) -> list[tuple]:
     """Step the live envs, a contiguous share per core; outcomes in the order of `live`.
 
@@ -228,6 +240,13 @@ def _check_step(data: mujoco.MjData, reward: float, obs: np.ndarray, seed: int, 
     raise NoScore(f"The {what} at step {step} of the episode with seed {seed}: no score.")
 
 
+def _make_world(task: Task) -> gymnasium.Env | OwnWorld:
+    """A world for one episode of the task's environment, or of the task itself without one."""
+    if task.gym_id is None:
+        return OwnWorld(task, judge_of(task))
+    return _make_env(task.gym_id, task.options)
+
+
 def _make_env(gym_id: str, options: Mapping[str, Any]) -> gymnasium.Env:
     advice = f".*environment {re.escape(gym_id)} is out of date.*"
     said: list[str] = []
@@ -246,8 +265,10 @@ def _make_env(gym_id: str, options: Mapping[str, Any]) -> gymnasium.Env:
                 warnings.warn(text, stacklevel=2)
 
 
-def _data(env: gymnasium.Env) -> mujoco.MjData:
+def _data(env: gymnasium.Env | OwnWorld) -> mujoco.MjData:
     """The simulator's own state, not a copy."""
+    if isinstance(env, OwnWorld):
+        return env.data
     return cast(MujocoEnv, env.unwrapped).data
 
 

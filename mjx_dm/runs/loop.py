@@ -25,6 +25,7 @@ from mjx_dm.runs.metrics import METRICS, MetricsWriter, read_metrics
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import Scores
 from mjx_dm.runs.signals import stop_on_signal
+from mjx_dm.tasks import loading
 from mjx_dm.tasks.libraries import LibraryTask
 from mjx_dm.tasks.physics import name_of
 from mjx_dm.tasks.task import Task
@@ -96,6 +97,11 @@ class _Run:
                 f"most {env.max_episode_steps} steps."
             )
             say(f"Run directory: {self.directory}")
+            if edited := loading.changed(self.task, c.task.task):
+                say(
+                    f"{', '.join(edited)} changed since the run began, which goes on with its own "
+                    f"copy in {self.directory / loading.FOLDER}: begin a new run to train the new."
+                )
             init = jax.jit(lambda key: training.init(c, env, key))
             shapes = jax.eval_shape(init, jax.random.key(c.run.seed))
             # Before the compilation, so that a run that cannot go on says so at once.
@@ -118,6 +124,7 @@ class _Run:
             # A resumed run goes on with what changed, and so does the next --resume.
             chosen = configs.to_json(configs.replace(c, resume=False))
             of_task = {"spaces": env.spaces._asdict(), "task_version": env.task.version}
+            loading.keep(self.task, self.directory)
             write_json(self.directory / "config.json", chosen | of_task)
             resumed_at = _env_steps(c, state) if c.run.resume else False
             with (

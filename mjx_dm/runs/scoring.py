@@ -18,6 +18,7 @@ from mjx_dm.device import platform
 from mjx_dm.evaluation.evaluate import Evaluation, NoScore, evaluate
 from mjx_dm.learner.state import Params
 from mjx_dm.runs.metrics import MetricsWriter
+from mjx_dm.tasks import loading
 from mjx_dm.tasks.libraries import LibraryTask
 from mjx_dm.tasks.task import Task
 from mjx_dm.training.normalisation import Normalizer
@@ -118,6 +119,7 @@ class Scores:
                 self.task.version,
                 result.mean,
             )
+            loading.keep(self.task, self.directory)
 
     def _play(self, actor: Params, normalizer: Normalizer) -> Evaluation:
         act = act_of_run(self.config, self.task.spaces, actor, normalizer)

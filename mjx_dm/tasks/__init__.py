@@ -1,7 +1,7 @@
 """Robots as values: what engines, environments, learner and evaluation need to know of one.
 
 A module of `mjx_dm.tasks.robots` names its tasks in TASKS, {name: function of options -> Task}, and
-is found by itself.
+is found by itself. A file of a user's own is named by its path: `loading`.
 """
 
 import ast
@@ -14,12 +14,15 @@ from functools import cache
 from typing import Any
 
 from mjx_dm.config import ConfigError, library_of
-from mjx_dm.tasks import robots
+from mjx_dm.tasks import loading, robots
+from mjx_dm.tasks.checking import check
 from mjx_dm.tasks.libraries import LibraryTask, library_task
+from mjx_dm.tasks.making import make_task
 from mjx_dm.tasks.task import Fields, Task
 
 __all__ = [
-    "Fields", "LibraryTask", "Task", "any_task", "get_task", "parse_options", "task_names",
+    "Fields", "LibraryTask", "Task", "any_task", "check", "get_task", "make_task",
+    "parse_options", "task_names",
 ]  # fmt: skip
 
 
@@ -39,8 +42,9 @@ def task_names() -> list[str]:
 def get_task(name: str | Task, **options: Any) -> Task:
     """The task of that name, with options of Gymnasium's constructor of that environment.
 
-    `get_task("Ant-v5", contact_cost_weight=0.0)`. A Task is given back as it is. Raises
-    ConfigError where the name or an option is unknown or the task cannot run here.
+    `get_task("Ant-v5", contact_cost_weight=0.0)`; `get_task("path/my_robot.py")`, or
+    `"path/my_robot.py:NAME"`, for one of a Python file's TASKS. A Task is given back as it is.
+    Raises ConfigError where the name or an option is unknown or the task cannot run here.
     """
     if isinstance(name, Task):
         return name
@@ -49,9 +53,14 @@ def get_task(name: str | Task, **options: Any) -> Task:
             f"{name} is simulated by {library} itself: it is trained, scored, filmed and measured "
             "under its name, and has no Task."
         )
+    if loading.names_a_file(name):
+        return loading.load(name, **options)
     make = _tasks().get(name)
     if make is None:
-        raise ConfigError(f"--task {name} is unknown; choose from {', '.join(task_names())}.")
+        names = ", ".join(task_names())
+        raise ConfigError(
+            f"--task {name} is unknown; choose from {names}, or give a Python file: my_robot.py."
+        )
     known = inspect.signature(make).parameters
     for option in options:
         if option not in known:

@@ -73,6 +73,7 @@ def _symmetry(task: Task) -> Symmetry:
     joints, signs = _twin_joints(model, data, bodies)
     actuators, action_sign = _twin_actuators(model, joints, signs)
     _check_equal(task, bodies, joints, signs, actuators, action_sign)
+    _check_places(model, data, bodies)
     fields = _field_exchanges(task, bodies, joints, signs)
     action = Exchange(actuators, action_sign.astype(np.float32))
     obs = _obs_exchange(task, fields)
@@ -184,9 +185,24 @@ def _check_equal(task, bodies, joints, signs, actuators, action_sign) -> None:
                 raise NoSymmetry(f"left and right differ in {name}")
 
 
+def _check_places(model: mujoco.MjModel, data: mujoco.MjData, bodies: np.ndarray) -> None:
+    """Raises NoSymmetry where a geom, of the world's too, has nothing opposite it, or what pulls on
+    everything pulls sideways."""
+    if model.opt.gravity[1] or model.opt.wind[1]:
+        raise NoSymmetry("its gravity or wind points to one side")
+    for geom in range(model.ngeom):
+        body = bodies[model.geom_bodyid[geom]]
+        first = model.body_geomadr[body]
+        others = data.geom_xpos[first : first + model.body_geomnum[body]]
+        if not np.any(np.abs(others - _VECTOR * data.geom_xpos[geom]).max(1) < 1e-4):
+            raise NoSymmetry(f"nothing lies opposite its geom {model.geom(geom).name or geom}")
+
+
 def _of_geoms(model: mujoco.MjModel, body: int, name: str) -> np.ndarray:
     first = model.body_geomadr[body]
     value = getattr(model, name)[first : first + model.body_geomnum[body]]
+    if not len(value):
+        return value
     return value.reshape(len(value), -1)[np.lexsort(value.reshape(len(value), -1).T)]
 
 

@@ -29,7 +29,8 @@ def _no_info(before: Fields, after: Fields) -> dict[str, Array]:
     return {}
 
 
-def _never(after: Fields) -> Bool[Array, ""]:
+def never(after: Fields) -> Bool[Array, ""]:
+    """That no episode ends but by its time limit."""
     return jnp.zeros((), jnp.bool_)
 
 
@@ -52,7 +53,7 @@ class Task:
     carries: those of them that `reward` and `info` compare with the step before.
     max_episode_steps: the time limit.
     gym_id, options: the Gymnasium environment that scores it, and what its constructor is given;
-        without an id it trains and has no score.
+        without an id its own functions score it, under exact physics in MuJoCo's C engine.
     physics: what trains where nothing else is asked for: exact, or fast where a policy is known to
         keep its return.
     mjx_contacts: contacts of each kind that MJX solves, the deepest first; None solves all.
@@ -62,6 +63,8 @@ class Task:
         taken for asymmetric.
     camera: a camera of the model to film with; None takes one called "track", else follows the
         first moving body.
+    files: what the files held that it was read from, by their paths from the Python file's folder;
+        empty for a task of this package or made in a program.
     """
 
     name: str
@@ -72,7 +75,7 @@ class Task:
         [Fields, Fields, Float[Array, "act"]], tuple[Float[Array, ""], dict[str, Array]]
     ]
     reset: Callable[[Array], tuple[Float[Array, "nq"], Float[Array, "nv"]]]
-    terminated: Callable[[Fields], Bool[Array, ""]] = _never
+    terminated: Callable[[Fields], Bool[Array, ""]] = never
     info: Callable[[Fields, Fields], dict[str, Array]] = _no_info
     reads: tuple[str, ...] = ()
     carries: tuple[str, ...] = ()
@@ -85,6 +88,7 @@ class Task:
     warp_room: tuple[int, int] | None = None
     unequal: tuple[str, ...] = ()
     camera: str | None = None
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
 
     @functools.cached_property
     def model(self) -> mujoco.MjModel:

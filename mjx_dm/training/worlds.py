@@ -5,17 +5,23 @@ from mjx_dm.engines import Engine, make_engine
 from mjx_dm.envs.batch import BatchEnv
 from mjx_dm.envs.episodes import Worlds
 from mjx_dm.envs.library import LibraryEnv
-from mjx_dm.tasks import LibraryTask, any_task, get_task, parse_options
+from mjx_dm.tasks import LibraryTask, any_task, get_task, loading, parse_options
 from mjx_dm.tasks.task import Task
 
 
 def task_of(config: Config) -> Task | LibraryTask:
-    """The task that the settings name; raises ConfigError where there is none such."""
-    return any_task(config.task.task, **parse_options(config.task.task_options))
+    """The task that the settings name; raises ConfigError where there is none such.
+
+    A run that is resumed goes on with its own copy of a user's file.
+    """
+    name = config.task.task
+    if config.run.resume:
+        name = loading.kept(name, config.directory)
+    return any_task(name, **parse_options(config.task.task_options))
 
 
 def robot_of(config: Config) -> Task:
-    """The same, which must be one of this program's own and not another library's."""
+    """The task, which must be one of this program's own or a user's and not another library's."""
     return get_task(config.task.task, **parse_options(config.task.task_options))
 
 

@@ -6,6 +6,7 @@ import warnings
 from types import SimpleNamespace
 
 import gymnasium
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,6 +17,7 @@ from mjx_dm.evaluation.evaluate import (
     evaluate,
     random_policy,
 )
+from mjx_dm.evaluation.own_world import OwnWorld, judge_of
 from mjx_dm.tasks import get_task
 
 # (returns, lengths) of two episodes, with mujoco 3.17.0.
@@ -83,10 +85,41 @@ def test_policy_may_act_by_a_method() -> None:
     assert evaluate(policy, episodes=1) == evaluate(still, episodes=1)
 
 
-def test_task_without_a_gymnasium_environment_has_no_score() -> None:
-    own = dataclasses.replace(get_task("Reacher-v5"), name="MyReacher", gym_id=None)
-    with pytest.raises(NoScore, match="MyReacher has no Gymnasium environment"):
-        evaluate(random_policy(own), own, episodes=1)
+@pytest.mark.parametrize("name", ["InvertedPendulum-v5", "Ant-v5"])
+def test_a_task_played_by_its_own_functions_is_gymnasiums(name: str) -> None:
+    task = get_task(name)
+    own, peer = OwnWorld(task, judge_of(task)), gymnasium.make(name).unwrapped
+    own.reset(seed=0)
+    peer.reset(seed=0)
+    peer.set_state(own.data.qpos, own.data.qvel)
+    rng, high = np.random.default_rng(0), np.array(task.spaces.action_high)
+    for step in range(12):
+        action = rng.uniform(-1.5 * high, 1.5 * high)
+        obs, reward, terminated, truncated, _ = own.step(action)
+        expected = peer.step(action)
+        # The functions compute in float32; Ant's contact forces reach hundreds of newtons.
+        np.testing.assert_allclose(obs, expected[0], rtol=1e-4, atol=1e-4, err_msg=f"step {step}")
+        assert reward == pytest.approx(expected[1], rel=1e-4, abs=1e-4)
+        assert (terminated, truncated) == (expected[2], False)
+
+
+def test_a_score_without_gymnasium_says_so_and_is_the_same_twice() -> None:
+    own = dataclasses.replace(get_task("Reacher-v5"), name="Mine", gym_id=None)
+    high = np.array(own.spaces.action_high)
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        return high * np.clip(obs[:, -2:] * 5, -1, 1)
+
+    found = evaluate(act, own, episodes=3, seed=2)
+    assert found == evaluate(act, own, episodes=3, seed=2) and found.lengths == (50, 50, 50)
+    assert len(set(found.returns)) == 3
+    assert evaluate(act, own, episodes=1, seed=4).returns == found.returns[2:]
+    report = found.to_json()
+    assert report["env"] is None and report["task"] == "Mine"
+    assert "no Gymnasium environment was asked" in report["scored_by"]
+    with pytest.raises(NoScore, match="reward is not finite at step 0 of the episode with seed 0"):
+        ill = dataclasses.replace(own, reward=lambda *step: (jnp.nan * step[2][0], {}))
+        evaluate(act, ill, episodes=1)
 
 
 def test_random_policy_draws_from_the_box_and_by_its_seed() -> None:

@@ -5,7 +5,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from mjx_dm.tasks import get_task
+from mjx_dm.tasks import get_task, make_task
 from mjx_dm.tasks.symmetry import NoSymmetry, symmetry
 
 
@@ -116,3 +116,27 @@ def test_a_reward_that_tells_left_from_right_has_no_symmetry():
     )
     with pytest.raises(NoSymmetry, match="its reward tells left from right"):
         symmetry(sideways)
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ("", None),
+        ('<geom name="wall" pos="0 2 0" size="0.1"/>', "nothing lies opposite its geom wall"),
+        ('</worldbody><option gravity="0 1 0"/><worldbody>', "gravity or wind points to one side"),
+    ],
+)
+def test_a_world_that_tells_left_from_right_has_no_symmetry(changed, reason):
+    sled = make_task(
+        f"""<mujoco><worldbody>{changed}<body><joint name="x" type="slide" axis="1 0 0"/>
+        <joint name="y" type="slide" axis="0 1 0"/><geom size="0.1"/></body></worldbody>
+        <actuator><motor joint="x" ctrlrange="-1 1"/><motor joint="y" ctrlrange="-1 1"/></actuator>
+        </mujoco>""",
+        lambda fields: fields["qpos"],
+        lambda before, after, action: after["qpos"][0],
+    )
+    if reason is None:
+        np.testing.assert_array_equal(symmetry(sled).action.sign, [1, -1])
+    else:
+        with pytest.raises(NoSymmetry, match=reason):
+            symmetry(sled)
