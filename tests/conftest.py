@@ -26,11 +26,13 @@ def pytest_configure(config):
 
 @pytest.fixture
 def broadcasts():
-    """Brax and MJX rely on rank promotion, which these tests otherwise forbid."""
+    """Brax and MJX rely on rank promotion, which these tests otherwise forbid; a run scores in a
+    thread of its own, which a context would not reach."""
     import jax
 
-    with jax.numpy_rank_promotion("allow"):
-        yield
+    jax.config.update("jax_numpy_rank_promotion", "allow")
+    yield
+    jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 @pytest.fixture(scope="module")

@@ -9,25 +9,16 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import mujoco
 
 from mjx_dm.config import ConfigError
 from mjx_dm.tasks.checking import check, in_one_line, line_in
+from mjx_dm.tasks.libraries import LibraryTask
 from mjx_dm.tasks.making import Mjcf
 from mjx_dm.tasks.task import Task
-
-
-@runtime_checkable
-class Filed(Protocol):
-    """What may have been read from files: `files`, as a Task has them."""
-
-    @property
-    def files(self) -> Mapping[str, bytes]: ...
-
 
 FOLDER = "task"
 """Of a run, or beside a policy: the copies of the files that its task was read from."""
@@ -65,7 +56,7 @@ def load(name: str, **options: Any) -> Task:
     return dataclasses.replace(task, files={path.name: source} | _files_of_model(task, path))
 
 
-def keep(task: Filed, directory: Path) -> Path | None:
+def keep(task: Task | LibraryTask, directory: Path) -> Path | None:
     """Copies the files that `task` was read from into `directory`/task, where they are not yet.
 
     Returns that folder, None where the task is of no file. Raises OSError where it cannot.
@@ -89,7 +80,7 @@ def kept(name: str, directory: Path) -> str:
     return f"{copy}:{chosen}" if chosen else str(copy)
 
 
-def changed(task: Filed, name: str) -> list[str]:
+def changed(task: Task | LibraryTask, name: str) -> list[str]:
     """The files of `task`, a copy of the one called `name`, that read otherwise there now."""
     there = _split(name)[0].parent if names_a_file(name) else Path()
     return [

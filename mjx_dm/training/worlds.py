@@ -21,7 +21,7 @@ def task_of(config: Config) -> Task | LibraryTask:
 
 
 def robot_of(config: Config) -> Task:
-    """The same, which must be one of this program's own and not another library's."""
+    """The task, which must be one of this program's own or a user's and not another library's."""
     return get_task(config.task.task, **parse_options(config.task.task_options))
 
 

@@ -3,14 +3,21 @@
 import json
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import eval_render
 import train
-from mjx_dm.checkpoints.policy import load_policy
+from mjx_dm.checkpoints.policy import keep_policy, load_policy
+from mjx_dm.config import replace
 from mjx_dm.evaluation.mp4 import read_frames
+from mjx_dm.learner import networks
+from mjx_dm.presets import PRESETS
 from mjx_dm.runs import plots
+from mjx_dm.training import normalisation
+from mjx_dm.types import Spaces
 
 # As small as it gets: what takes the time is compiling.
 TINY = [
@@ -51,6 +58,7 @@ def finished(rail, tmp_path_factory):
         yield trained("brax:rail", ["episode_length=10"], run)
 
 
+@pytest.mark.slow
 def test_a_library_task_is_scored_and_filmed_in_its_own_simulation(finished):
     report, frames = scored(finished)
     assert report["env"] is None and report["task"] == "brax:rail"
@@ -67,6 +75,7 @@ def test_it_is_resumed_with_its_replay(finished, capsys):
     assert "Resumed at 64 environment steps, with its replay" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_its_policy_loads_from_the_run_and_from_its_file(finished):
     """Acting needs what the policy sees alone, and no library."""
     saved = json.loads((finished / "config.json").read_text())
@@ -77,6 +86,7 @@ def test_its_policy_loads_from_the_run_and_from_its_file(finished):
         assert action.shape == (5, 1) and (np.abs(action) <= 1).all()
 
 
+@pytest.mark.slow
 def test_a_rule_that_asks_the_critic_is_refused_where_it_sees_more(finished, capsys):
     asked = [str(finished), "--action-rule", "best_of", "--episodes", "1", "--no-video"]
     assert eval_render.main(asked) == 2
@@ -84,18 +94,18 @@ def test_a_rule_that_asks_the_critic_is_refused_where_it_sees_more(finished, cap
 
 
 def test_a_policy_of_playground_acts_without_it_and_its_score_names_the_extra(
-    finished, tmp_path, monkeypatch, capsys
+    tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setitem(sys.modules, "mujoco_playground", None)
     monkeypatch.delitem(sys.modules, "mjx_dm.tasks.libraries.playground", raising=False)
-    kept = tmp_path / "policy"
-    kept.mkdir()
-    text = (finished / "best" / "policy.json").read_text()
-    (kept / "policy.json").write_text(text.replace("brax:rail", "playground:CartpoleBalance"))
-    weights = (finished / "best" / "policy.safetensors").read_bytes()
-    (kept / "policy.safetensors").write_bytes(weights)
-    assert load_policy(kept).act(np.zeros(2, np.float32)).shape == (1,)
-    assert eval_render.main([str(kept), "--episodes", "1"]) == 2
+    settings = replace(PRESETS["smoke"], task="playground:CartpoleBalance")
+    spaces = Spaces(5, 1, (-1.0,), (1.0,), 3)
+    actor = networks.policy_network(settings, spaces).init(jax.random.key(0), jnp.zeros((1, 5)))
+    keep_policy(tmp_path, settings, spaces, 64, actor, normalisation.init((8,)), 1)
+    policy = load_policy(tmp_path)
+    assert policy.act(np.zeros(5, np.float32)).shape == (1,)
+    assert policy.spaces == spaces
+    assert eval_render.main([str(tmp_path), "--episodes", "1"]) == 2
     assert "pip install 'mjx-dm[playground]'" in capsys.readouterr().err
 
 

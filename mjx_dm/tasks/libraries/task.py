@@ -48,7 +48,7 @@ class LibraryTask:
     packages: those whose versions a score depends on.
     pose: state -> Pose, or None where its state holds no positions.
     model_xml, assets: the model as MJCF, for films; None where there is none.
-    camera, physics: as a Task's.
+    camera, physics, files: as a Task's.
     """
 
     name: str
@@ -66,11 +66,7 @@ class LibraryTask:
     version: int = 1
     camera: str | None = None
     physics: str = "auto"
-
-    @property
-    def files(self) -> Mapping[str, bytes]:
-        """Of a user's own that it was read from: none."""
-        return {}
+    files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
     @property
     def is_filmed(self) -> bool:
