@@ -23,7 +23,7 @@ from mjx_dm.tasks import get_task
 
 FORMAT_VERSION = 2
 # What makes two measurements of one case different, besides the machine.
-SETTINGS = ("task", "preset", "replay_size", "steps", "seconds", "rounds")
+SETTINGS = ("task", "preset", "learner", "replay_size", "steps", "seconds", "rounds")
 _ASKED = (*SETTINGS, "parts", "engines", "physics", "num_envs")
 _VERSIONS = ("jax", "jaxlib", "mujoco", "mujoco-mjx", "warp-lang", "flax", "optax")
 
