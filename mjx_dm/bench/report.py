@@ -19,7 +19,9 @@ from mjx_dm.tasks import get_task
 
 FORMAT_VERSION = 2
 # What makes two measurements of one case different, besides the machine.
-SETTINGS = ("task", "task_options", "preset", "replay_size", "steps", "seconds", "rounds")
+SETTINGS = (
+    "task", "task_options", "preset", "learner", "replay_size", "steps", "seconds", "rounds",
+)  # fmt: skip
 _ASKED = (*SETTINGS, "parts", "engines", "physics", "num_envs")
 
 
