@@ -40,7 +40,8 @@ class Platforms:
 
     def devices(self, platform=None):
         names = (self.fixed or self.asked).split(",") if self.asked else self.here
-        wanted = [platform] if platform else names[:1]
+        # JAX takes the next of several where the first has no device.
+        wanted = [platform] if platform else [x for x in names if x in self.here][:1]
         if not set(wanted) <= set(names) & set(self.here):
             raise RuntimeError(f"Unknown backend {wanted[0]}\nhas no device")
         return wanted
