@@ -223,7 +223,7 @@ class RunSettings:
     """How long it goes on, and what it leaves."""
 
     preset: str = "cpu"
-    """Settings to start from: cpu, gpu, published or smoke."""
+    """Settings to start from: cpu, gpu, sample, published or smoke."""
     run_dir: str = ""
     """Where the run is written; runs/PRESET if left out."""
     resume: bool = False

@@ -91,7 +91,8 @@ def about_quarantine(engine: str, quarantined: int, failed: int) -> str:
         cause = f"in {failed} of them MuJoCo met a state that is not finite"
     else:
         cause = (
-            "their state was not finite or moved faster than MAX_SPEED in mjx_dm/envs/episodes.py"
+            "their state, observation or reward was not finite, or they moved faster than "
+            "MAX_SPEED in mjx_dm/envs/episodes.py"
         )
     return (
         f"{quarantined} worlds were reset and their steps left out of the replay; {cause}. The "

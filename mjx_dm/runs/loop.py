@@ -70,7 +70,7 @@ def run(config: Config) -> Outcome:
     config, simulated = _simulation(config, task)
     with (
         device.float32(),
-        Progress(config.run.env_steps) as progress,
+        Progress(config.run.env_steps, 60 * (config.run.minutes or math.inf)) as progress,
         owned(config.directory, progress.say) as owner,
     ):
         _check_directory(config)  # now that nobody else writes there
@@ -228,7 +228,12 @@ class _Run:
         }
         self.writer.write(env_steps, values | more)
         self.progress.update(
-            env_steps, rate, updates, values["episode_return"], values["episode_length"]
+            env_steps,
+            rate,
+            updates,
+            values["episode_return"],
+            values["episode_length"],
+            self.train_seconds,
         )
         if values["quarantined"] and not self.told_of_quarantine:
             self.told_of_quarantine = True

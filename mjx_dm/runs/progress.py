@@ -20,6 +20,7 @@ class Progress:
 
     Args:
         total_env_steps: where the run ends, counted as `update`'s env_steps.
+        total_seconds: where it ends before, counted as `update`'s train_seconds; None for never.
         interval: least seconds between two lines of plain text; the first update and the last are
             always written.
         console: where to write; standard output by default.
@@ -32,12 +33,13 @@ class Progress:
     def __init__(
         self,
         total_env_steps: int,
+        total_seconds: float | None = None,
         *,
         interval: float = 5.0,
         console: Console | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._total = total_env_steps
+        self._total, self._total_seconds = total_env_steps, total_seconds or math.inf
         self._interval = interval
         self._console = console or Console()
         self._clock = clock
@@ -63,16 +65,22 @@ class Progress:
         updates: int,
         episode_return: float | None,
         episode_length: float | None,
+        train_seconds: float = 0.0,
     ) -> None:
         """Shows where the run is; a return or length of None or NaN (no episode yet) is a dash."""
+        left = min(
+            _ratio(self._total - env_steps, steps_per_second),
+            max(self._total_seconds - train_seconds, 0.0),
+        )
         facts = [
             f"{_number(steps_per_second)} steps/s",
             f"{_number(updates)} updates",
             f"return {_number(episode_return)}",
             f"length {_number(episode_length)}",
-            f"ETA {_duration(_ratio(self._total - env_steps, steps_per_second))}",
+            f"ETA {_duration(left)}",
         ]
-        share = min(1.0, env_steps / self._total) if self._total > 0 else 1.0
+        share = env_steps / self._total if self._total > 0 else 1.0
+        share = min(1.0, max(share, train_seconds / self._total_seconds))
         facts.insert(0, f"{share:4.0%}  {_number(env_steps)} of {_number(self._total)} env steps")
         line = " | ".join(facts)
         if self._console.is_terminal:

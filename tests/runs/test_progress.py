@@ -32,6 +32,15 @@ def test_without_a_terminal_one_line_holds_everything(capsys):
     )
 
 
+def test_progress_is_towards_the_limit_that_comes_first(capsys):
+    with Progress(5_000_000, 90.0) as progress:
+        progress.update(50_000, 1000.0, 1, 1.0, 1.0, train_seconds=45.0)
+    assert capsys.readouterr().out.startswith(" 50%  50,000 of 5,000,000 env steps")
+    with Progress(100_000, 1e6) as progress:
+        progress.update(50_000, 1000.0, 1, 1.0, 1.0, train_seconds=45.0)
+    assert capsys.readouterr().out.endswith("| ETA 50s\n")
+
+
 def test_without_a_terminal_lines_are_rare_but_the_first_and_last_are_there():
     progress, out, clock = plain_progress()
     with progress:
