@@ -12,6 +12,7 @@ import numpy as np
 from mjx_dm import host
 from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.manifest import SaveError
+from mjx_dm.runs.signals import WAKE_SECONDS
 from mjx_dm.training.replay import Replay
 
 # Copying and writing take no more than this share of a run's time, however short the interval.
@@ -64,8 +65,8 @@ class ReplayCopies:
 
     def close(self) -> None:
         """Waits for the copy that is being written."""
-        if self._writer is not None:
-            self._writer.join()
+        while self._writer is not None and self._writer.is_alive():
+            self._writer.join(WAKE_SECONDS)
         self._seconds = None
 
     def _write(self, copy: Replay, env_steps: int, start: float) -> None:

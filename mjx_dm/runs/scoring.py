@@ -4,6 +4,7 @@ import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from mjx_dm.device import float32, platform
 from mjx_dm.evaluation.evaluate import Evaluation, NoScore, evaluate
 from mjx_dm.learner.state import Params
 from mjx_dm.runs.metrics import MetricsWriter
+from mjx_dm.runs.signals import WAKE_SECONDS
 from mjx_dm.tasks import LibraryTask, loading
 from mjx_dm.tasks.task import Task
 from mjx_dm.training.normalisation import Normalizer
@@ -97,6 +99,10 @@ class Scores:
         played = self._playing
         if played is None or not (wait or played.result.done()):
             return
+        while not played.result.done():
+            # Not for ever at once: a signal may have come to another thread, and Python answers it
+            # when this one wakes up.
+            wait_for([played.result], timeout=WAKE_SECONDS)
         self._playing = None
         env_steps, train_seconds = played.env_steps, played.train_seconds
         try:

@@ -9,6 +9,8 @@ from typing import Any
 
 # Ctrl-C, kill and time limits, a terminal that closes, Slurm's --signal=USR1. Windows has two.
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+# How long the main thread sleeps at most before it looks for signals that came to another one.
+WAKE_SECONDS = 0.2
 # What a shell says of a program that wrote to a pipe whose reader has gone.
 CLOSED_PIPE = 13
 
