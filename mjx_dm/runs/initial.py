@@ -105,8 +105,8 @@ def _read(path: Path) -> PolicyFile:
     file = path / policy_file.NAME if path.is_dir() else path
     if file.suffix in (".json", ".safetensors") and file.exists():
         return policy_file.read(file)
-    if not path.is_dir():
-        raise CheckpointError(f"there is no run and no policy {path}.")
+    if not (path / "config.json").is_file():
+        raise CheckpointError(f"There is no policy in {path}: give a run directory or its best/.")
     with tempfile.TemporaryDirectory() as folder:
         export_policy(path, Path(folder))
         return policy_file.read(Path(folder) / policy_file.NAME)

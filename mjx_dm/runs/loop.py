@@ -138,6 +138,7 @@ class _Run:
             except Exception:
                 self.keeper.close()
                 raise
+        self.progress.finish()
         self._plot(env.task)
         if self.keeper.failed is not None:
             raise SaveError(f"The run's last state is not saved: {self.keeper.failed}")

@@ -93,6 +93,10 @@ class Progress:
         if self._clock() - self._last_line_at >= self._interval:
             self._write_pending()
 
+    def finish(self) -> None:
+        """Writes the newest line, if it is not written: no update follows."""
+        self._write_pending()
+
     def say(self, text: str) -> None:
         """Writes a message above the live display, or a line of its own."""
         encoding = self._console.encoding

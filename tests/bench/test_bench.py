@@ -376,8 +376,8 @@ def test_the_whole_loop_learns_from_its_first_step_and_the_rollout_never(measure
         _, (state, metrics) = launched(built[part])
         assert int(state.learner.updates) == updates
         assert bool(state.replay.valid.all()), "the ring is not full"
-        # The last two are counts of the rollout.
-        assert bool(jnp.isfinite(metrics[:-2]).all()) == (updates > 0)
+        # Those of the learner, which are 0 where it does not learn.
+        assert bool((metrics != 0).any()) == (updates > 0)
 
 
 def test_a_profile_leaves_a_trace(measured, built, monkeypatch, tmp_path, capsys):

@@ -8,6 +8,7 @@ import setting_cost
 SMALL = ["--preset", "smoke", "--steps", "2", "--rounds", "3", "--replay-size", "512"]
 
 
+@pytest.mark.slow
 def test_a_variant_of_more_work_takes_longer(tmp_path):
     out = tmp_path / "cost.json"
     more = "updates_per_step=64,num_proposals=8"

@@ -134,7 +134,7 @@ def test_random_policy_draws_from_the_box_and_by_its_seed() -> None:
 
 def test_number_of_threads_does_not_change_the_score(monkeypatch) -> None:
     many = evaluate(feedback, episodes=5, seed=0)
-    monkeypatch.setattr("mjx_dm.evaluation.evaluate._cores", lambda: 1)
+    monkeypatch.setattr("mjx_dm.evaluation.evaluate.cores", lambda: 1)
     assert evaluate(feedback, episodes=5, seed=0) == many
 
 
