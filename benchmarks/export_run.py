@@ -63,7 +63,8 @@ def evaluations(metrics: dict[str, list]) -> list[dict[str, Any]]:
         else:
             launch = launches[max(at for at in launches if at <= step)]
             row = {key: _short(values[key]) for key in OF_EVALUATION if key in values}
-            rows[step] = {"env_steps": step} | row | {k: _short(launch[k]) for k in OF_LAUNCH}
+            of_launch = {k: _short(launch[k]) for k in OF_LAUNCH if k in launch}
+            rows[step] = {"env_steps": step} | row | of_launch
     return list(rows.values())
 
 

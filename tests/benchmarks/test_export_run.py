@@ -35,6 +35,13 @@ def test_every_evaluation_is_exported_once_with_the_launch_at_its_step(tmp_path)
     assert row["q_error"] is None and (row["train_seconds"], row["wall_seconds"]) == (3.0, 5.0)
 
 
+def test_a_learner_without_a_mixture_is_exported_with_what_it_has():
+    metrics = {"step": [8, 8], "updates": [3.0, float("nan")], "q_error": [0.5, float("nan")]}
+    metrics["eval_return"] = [float("nan"), 7.0]
+    (row,) = export_run.evaluations(metrics)
+    assert row == {"env_steps": 8, "eval_return": 7.0, "updates": 3.0, "q_error": 0.5}
+
+
 def test_what_is_not_a_run_gets_one_sentence(tmp_path, capsys):
     assert export_run.main(tmp_path / "nowhere", tmp_path / "out.json") == 2
     assert capsys.readouterr().err.count("\n") == 1
