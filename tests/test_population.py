@@ -173,6 +173,7 @@ def test_a_score_is_the_first_episode_alone(monkeypatch):
     assert lengths.tolist() == [[2, 4, 5]]
 
 
+@pytest.mark.slow
 def test_learners_are_trained_and_scored(tmp_path):
     smoke = "--num-envs 2 --random-steps 8 --replay-size 64 --chunk-iterations 4 --batch-size 8"
     small = "--actor-batch-size 4 --actor-widths 8 --critic-widths 8 --updates-per-step 1"

@@ -19,15 +19,13 @@ ZENITH, RIM = np.array([60.0, 110.0, 165.0]), np.array([190.0, 215.0, 240.0])  #
 def drawing_model(task: Task | LibraryTask, width: int, height: int) -> mujoco.MjModel:
     """The task's model with endless floors and a camera CAMERA; for pictures, not for physics.
 
-    The camera is task.camera, else the model's own "track", or its only one, else one that follows
-    a robot that can go anywhere, and shows all there is where none can. Raises ConfigError where
-    the model has no camera of the name task.camera.
+    The camera is task.camera, else the model's own "track", else one that follows a robot that
+    can go anywhere, and shows all there is where none can. Raises ConfigError where the model has
+    no camera of the name task.camera.
     """
     spec = task.spec()
     own = "track" if task.camera is None else task.camera
     camera = spec.camera(own)
-    if camera is None and task.camera is None and len(spec.cameras) == 1:
-        camera = spec.cameras[0]
     if camera is None and task.camera is not None:
         names = ", ".join(x.name for x in spec.cameras if x.name) or "none"
         raise ConfigError(f"{task.name} has no camera {own!r} to be filmed with; it has: {names}.")

@@ -110,7 +110,7 @@ def _in_training(evaluations: Mapping[str, np.ndarray], i: int, place: str) -> S
         std=at("eval_return_std"),
         median=math.nan,
         length=at("eval_length"),
-        action_rule=ACTION_RULES["mean"],
+        action_rule="mean action",
         seeds="",
         versions={},
     )

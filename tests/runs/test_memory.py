@@ -13,6 +13,7 @@ from mjx_dm.training.worlds import make_worlds
 CONFIG = replace(PRESETS["smoke"], engine="mujoco", chunk_iterations=2)
 
 
+@pytest.mark.slow
 def test_the_plan_counts_the_bytes_that_are_allocated():
     env = make_worlds(CONFIG)
     init = jax.jit(lambda key: training.init(CONFIG, env, key))

@@ -175,6 +175,7 @@ def test_a_file_is_no_run_directory(tmp_path, capsys):
     assert "is a file; give another --run-dir" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):
     run_dir = tmp_path / "run"
     often = ["--run-dir", str(run_dir), "--eval-every", "128"]
@@ -195,6 +196,7 @@ def test_the_policy_that_scored_best_is_kept_beyond_a_resume(tmp_path):
     assert report["mean"] == pytest.approx(np.max(scores), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_on_an_accelerator_training_goes_on_while_episodes_are_played(tmp_path, monkeypatch):
     metrics = tmp_path / "run" / "metrics.jsonl"
     calls = []
@@ -218,6 +220,7 @@ def test_on_an_accelerator_training_goes_on_while_episodes_are_played(tmp_path, 
     assert best["eval_return"] == np.array(recorded["eval_return"])[scored].max()
 
 
+@pytest.mark.slow
 def test_a_run_outlives_episodes_that_have_no_score_but_no_mistake(tmp_path, monkeypatch, capsys):
     errors: list[Exception] = [NoScore("The simulation broke down at step 7: no score.")]
     errors.append(ValueError("The policy returned actions of shape (17,)."))
@@ -252,6 +255,7 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(f
     assert learners[1]["updates"] == 120 and learners[2]["updates"] == 112
 
 
+@pytest.mark.slow
 def test_an_engine_that_compiles_late_is_warmed_up_before_the_clock_and_changes_nothing(
     finished, tmp_path, monkeypatch, capsys
 ):
@@ -338,6 +342,7 @@ def wait_for(path, process, seconds=240):
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_a_live_run_is_left_alone_and_a_signal_saves_it(tmp_path, capsys):
     run_dir = tmp_path / "run"
     long = [*SMOKE, "--task", "InvertedPendulum-v5", "--env-steps", "100000000"]

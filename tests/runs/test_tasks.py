@@ -19,7 +19,7 @@ TINY = [
 
 
 # Each takes ten seconds, most of them to compile; the other robots are in the slow tests.
-QUICK = ["Ant-v5", "HalfCheetah-v5", "Humanoid-v4", "InvertedPendulum-v5"]
+QUICK = ["HalfCheetah-v5", "InvertedPendulum-v5"]
 SLOW = [name for name in task_names() if name not in (*QUICK, "Pusher-v4")]
 
 
@@ -60,6 +60,7 @@ def test_a_task_trains_on_the_engines_of_a_card(name, engine, tmp_path):
     assert eval_render.main([str(run / "best"), "--episodes", "1", "--no-video"]) == 0
 
 
+@pytest.mark.slow
 def test_options_of_a_task_go_with_its_policy(tmp_path, capsys):
     run = tmp_path / "run"
     ask = ["--task", "Hopper-v5", "--task-options", "healthy_reward=3.0", "ctrl_cost_weight=0.5"]

@@ -47,7 +47,7 @@ def test_a_robot_without_left_and_right_is_refused_where_it_is_asked_for_one():
         symmetry_of(replace(ask, mirror="on"), cheetah)
 
 
-@pytest.mark.parametrize("asked", ("off", "on"))
+@pytest.mark.parametrize("asked", (pytest.param("off", marks=pytest.mark.slow), "on"))
 def test_half_of_what_is_learned_from_is_reflected_where_asked(asked, monkeypatch):
     config = replace(PRESETS["smoke"], num_envs=4, mirror=asked)
     drawn, learned, sample = [], [], ring.sample
