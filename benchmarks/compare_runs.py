@@ -29,6 +29,7 @@ from matplotlib.ticker import EngFormatter
 
 from mjx_dm.config import Config
 from mjx_dm.files import write_json
+from mjx_dm.report.intervals import bootstrapped
 from mjx_dm.runs.plots import BLUE, STYLE, VERMILION
 from mjx_dm.settings import flat
 
@@ -168,14 +169,8 @@ def compare(a: list[float], b: list[float]) -> dict[str, Any]:
 
 
 def _iqm(values: list[float]) -> dict[str, Any]:
-    interval = stats.bootstrap(
-        (values,), lambda x, axis: stats.trim_mean(x, 0.25, axis), method="percentile", rng=0
-    ).confidence_interval
-    return {
-        "seeds": values,
-        "iqm": float(stats.trim_mean(values, 0.25)),
-        "interval": [float(interval.low), float(interval.high)],
-    }
+    middle = bootstrapped(np.array(values), of_middle=True)
+    return {"seeds": values, "iqm": middle.value, "interval": [middle.low, middle.high]}
 
 
 def _draw(path: Path, names: tuple[str, str], groups: list[list[dict[int, float]]]) -> None:

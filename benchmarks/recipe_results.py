@@ -17,8 +17,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
-from scipy import stats
 
+from mjx_dm.report.intervals import bootstrapped
 from mjx_dm.runs.plots import BLUE, STYLE, VERMILION
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -117,12 +117,10 @@ def aggregate(runs: list[Run], published: dict[str, Any]) -> str:
             robots = {run.task for run in runs if run.learner == learner and run.at(mark)}
             if len(scores) < 3:
                 continue
-            interval = stats.bootstrap(
-                (scores,), lambda x, axis: stats.trim_mean(x, 0.25, axis), rng=0
-            ).confidence_interval
+            middle = bootstrapped(np.array(scores), of_middle=True)
             lines.append(
-                f"{NAMES[learner]} at {_steps(mark)}: {stats.trim_mean(scores, 0.25):.2f} "
-                f"({interval.low:.2f} to {interval.high:.2f}) of the highest published return at "
+                f"{NAMES[learner]} at {_steps(mark)}: {middle.value:.2f} "
+                f"({middle.low:.2f} to {middle.high:.2f}) of the highest published return at "
                 f"1M steps, {len(scores)} runs of {len(robots)} robots"
             )
     return "\n".join(lines)

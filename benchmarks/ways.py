@@ -4,8 +4,8 @@ python benchmarks/ways.py --out benchmarks/results/ways.json --plot docs/ways.pn
 
 Trains density matching with several components and with one, and SAC, each with every seed, and
 plays 200 episodes by samples from each policy. A policy's ways are exp(entropy) of the shares of
-the goals that these end in: 4 where all are as likely, 1 where all end in one. Four minutes a run
-on one core. Runs that are in --runs already are scored and not trained again.
+the goals that these end in: 4 where all are as likely, 1 where all end in one. Runs
+that are in --runs already are scored and not trained again.
 """
 
 import dataclasses

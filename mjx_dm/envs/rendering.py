@@ -35,7 +35,7 @@ class Renderer:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of GLFW, where there is no display
                 self._renderer = mujoco.Renderer(self._model, height, width)
-        except Exception as error:
+        except Exception as error:  # of the OpenGL library's, whatever it is
             chosen = os.environ.get("MUJOCO_GL")
             tried = f"with MUJOCO_GL={chosen}" if chosen else "without MUJOCO_GL"
             raise gymnasium.error.DependencyNotInstalled(

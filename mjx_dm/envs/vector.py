@@ -109,6 +109,7 @@ class BatchVectorEnv(VectorEnv):
     _spec: EnvSpec | None = None
 
     @property
+    # An attribute in Gymnasium, a property here: whoever sets it gets the time limit right.
     def spec(self) -> EnvSpec | None:  # type: ignore[override]
         """What `make_vec` made it from, with the time limit that it has."""
         return self._spec

@@ -78,7 +78,7 @@ class LivePage:
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception as error:
+        except Exception as error:  # whatever it is, the run goes on
             if not self._is_told:
                 what = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
                 self._say(f"{self._run_dir / PAGE} could not be written ({what}).")

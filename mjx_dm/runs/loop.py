@@ -135,7 +135,7 @@ class _Run:
         ):
             try:
                 self._loop(chunk, state, stop)
-            except Exception:
+            except Exception:  # not KeyboardInterrupt: who interrupts twice does not wait
                 self.keeper.close()
                 raise
         self.progress.finish()
@@ -265,7 +265,7 @@ class _Run:
             from mjx_dm.runs import plots
 
             plots.plot_run(self.directory, task.name, self.config.task.max_episode_steps)
-        except Exception as error:
+        except Exception as error:  # whatever matplotlib meets
             self.say(f"The plots could not be drawn ({type(error).__name__}: {error}).")
 
     def _read(self, shapes: TrainState) -> Any:

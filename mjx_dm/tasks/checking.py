@@ -53,7 +53,7 @@ class _Check:
             raise self.fail("model", f"there is no file {spec.file}")
         try:
             model = self.task.model
-        except Exception as error:
+        except Exception as error:  # MuJoCo's, or whatever the user's function raises
             raise self.fail("model", f"MuJoCo cannot take it: {in_one_line(error)}") from error
         if not model.nu:
             raise self.fail("model", "it has no actuator; add <actuator><motor joint=.../> to it")
@@ -123,7 +123,7 @@ class _Check:
     def trace(self, part: str, function: Callable[..., Any], *arguments: Any) -> Any:
         try:
             return jax.eval_shape(function, *arguments)
-        except Exception as error:
+        except Exception as error:  # whatever the user's function raises
             line = line_in(error, self.where)
             place = f"line {line}, in {part}" if line else part
             raise self.fail(place, f"{in_one_line(error)}{self.advice(error)}") from error

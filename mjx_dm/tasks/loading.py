@@ -106,7 +106,7 @@ def _tasks_of(path: Path, source: bytes) -> dict[str, Any]:
         raise ConfigError(f"{path}, line {error.lineno}: SyntaxError: {error.msg}.") from error
     except ConfigError as error:
         raise ConfigError(f"{path}, line {line_in(error, module.__file__)}: {error}") from error
-    except Exception as error:
+    except Exception as error:  # whatever the user's file raises
         hint = "; it may import what is installed, not files beside it"
         missing = hint if isinstance(error, ModuleNotFoundError) else ""
         line = line_in(error, module.__file__)
@@ -136,7 +136,7 @@ def _made(path: Path, name: str, entry: Any, options: dict[str, Any]) -> Task:
             entry = entry(**options)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
-        except Exception as error:
+        except Exception as error:  # whatever the user's function raises
             line = line_in(error, str(path.absolute()))
             raise ConfigError(f"{path}, line {line}, in {name}: {in_one_line(error)}.") from error
     if not isinstance(entry, Task):

@@ -234,15 +234,8 @@ def test_wrappers_may_come_in_braxs_other_order():
     np.testing.assert_array_equal(state.obs, state.info["first_obs"])
 
 
-@pytest.fixture
-def mjx_broadcasts():
-    """MJX's own code relies on rank promotion, which these tests otherwise forbid."""
-    with jax.numpy_rank_promotion("allow"):
-        yield
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("mjx_broadcasts")
+@pytest.mark.usefixtures("broadcasts")
 @pytest.mark.parametrize("engine", ["mjx", "warp"])
 def test_mjx_and_warp_step_as_the_c_engine_does(engine):
     """Both compile for a minute or more on a CPU."""

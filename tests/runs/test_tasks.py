@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import pytest
 
 import eval_render
@@ -38,15 +37,8 @@ def test_a_task_trains_and_scores(name, tmp_path, capsys, monkeypatch):
     assert saved["spaces"]["obs_size"] == get_task(name).spaces.obs_size
 
 
-@pytest.fixture
-def mjx_broadcasts():
-    """MJX's own code relies on rank promotion, which these tests otherwise forbid."""
-    with jax.numpy_rank_promotion("allow"):
-        yield
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("mjx_broadcasts")
+@pytest.mark.usefixtures("broadcasts")
 @pytest.mark.parametrize("engine", ["mjx", "warp"])
 @pytest.mark.parametrize(
     "name", ["Humanoid-v4", "Humanoid-v5", "Ant-v5", "HalfCheetah-v5", "Walker2d-v5"]
