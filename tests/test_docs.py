@@ -9,8 +9,8 @@ import pytest
 
 from mjx_dm import settings
 from mjx_dm.bench.options import Options as BenchOptions
-from mjx_dm.cli import EvalOptions
 from mjx_dm.config import Config
+from mjx_dm.eval_cli import EvalOptions
 from mjx_dm.report.__main__ import Options as ReportOptions
 
 ROOT = Path(__file__).parents[1]
