@@ -4,6 +4,8 @@ python benchmarks/cpu_engines.py --json FILE
 
 Exact physics and uniform random actions everywhere. The contenders take turns in every round, so
 that the ratios hold on a machine whose load changes; the ratio of each round is what is reported.
+A second table compares MuJoCo's own threads with Python's, where both can step a task, and tells
+for how long a step of a world holds Python's lock.
 """
 
 import dataclasses
@@ -32,8 +34,10 @@ from mjx_dm import host
 from mjx_dm.engines.mujoco import MujocoEngine
 from mjx_dm.envs.batch import make_env
 from mjx_dm.tasks import get_task
+from mjx_dm.tasks.physics import model_for
 
 SCAN_STEPS = 20
+THREADED = (("Humanoid-v4", "fast"), ("Ant-v5", "fast"), ("HalfCheetah-v4", "exact"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
         }
         for name, rate in rates.items()
     ]
+    threads = [_threads(*case, options) for case in THREADED]
     report = {
         "physics": "v4",
         "cores": host.cores(),
@@ -90,11 +95,17 @@ def main(arguments: list[str] | None = None) -> int:
         "gym_envs": options.gym_envs,
         "rounds": options.rounds,
         "rows": rows,
+        "threads": threads,
     }
     table = Table("", "env steps/s", "min", "max", "scan is … times this")
     for row in rows:
         figures = [f"{row[k]:,.0f}" for k in ("steps_per_second", "min", "max")]
         table.add_row(row["contender"], *figures, f"{row['scan_times']:.2f}")
+    Console().print(table)
+    table = Table("", "physics", "MuJoCo's threads are … times Python's", "Python, µs a world step")
+    for row in threads:
+        held = f"{row['python_microseconds']:.2f}"
+        table.add_row(row["task"], row["physics"], f"{row['native_times']:.2f}", held)
     Console().print(table)
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -127,7 +138,7 @@ def _scan(num_envs: int) -> Callable[[], int]:
 def _bare(num_envs: int) -> Callable[[], int]:
     """The engine's thread pool called from Python, with worlds put back up when they fall."""
     task = get_task("Humanoid-v4")
-    engine = MujocoEngine(task, task.model, num_envs)
+    engine = MujocoEngine(task, task.model, num_envs, host.cores())
     rng = np.random.default_rng(0)
     out = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), engine.shape)
     first = np.tile(task.model.qpos0.astype(np.float32), (num_envs, 1))
@@ -143,6 +154,33 @@ def _bare(num_envs: int) -> Callable[[], int]:
         return num_envs
 
     return launch
+
+
+def _threads(name: str, physics: str, options: Options) -> dict[str, Any]:
+    """The same steps on MuJoCo's threads and on Python's, in turns, from one state."""
+    task, num_envs = get_task(name), options.num_envs
+    model = model_for(task, "mujoco", physics)
+    native, python = (MujocoEngine(task, model, num_envs, host.cores()) for _ in range(2))
+    assert native.native is not None
+    python.native = None
+    out = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), native.shape)
+    starts = jax.vmap(task.reset)(jax.random.split(jax.random.key(0), num_envs))
+    qpos, qvel = map(np.array, starts)
+    rng = np.random.default_rng(0)
+    action = rng.uniform(-1, 1, (num_envs, model.nu)).astype(np.float32)
+    before = qpos, qvel, np.zeros_like(qvel), action
+
+    def timed(engine: MujocoEngine) -> float:
+        start = time.perf_counter()
+        engine.advance(out, *before)
+        return time.perf_counter() - start
+
+    pairs = [(timed(native), timed(python)) for _ in range(20 * options.rounds)]
+    ratio = statistics.median(slow / fast for fast, slow in pairs)
+    # What is left without the physics; the least, since all else on the machine only adds to it.
+    native.native.batch.step = lambda nstep: None
+    held = min(timed(native) for _ in range(200)) / num_envs * 1e6
+    return {"task": name, "physics": physics, "native_times": ratio, "python_microseconds": held}
 
 
 def _gymnasium(mode: str, num_envs: int) -> Callable[[], int]:

@@ -48,7 +48,7 @@ ACTIVATIONS = ("relu", "silu")
 MAY_CHANGE_ON_RESUME = {
     "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes", "keep_checkpoints",
     "save_replay", "replay_minutes", "eval_every", "eval_episodes", "matmul_precision",
-    "max_episode_steps",
+    "max_episode_steps", "threads",
 }  # fmt: skip
 
 
@@ -81,6 +81,8 @@ class PhysicsSettings:
     fast where a policy is known to keep its return, as --list-tasks tells."""
     num_envs: int = setting(32, above=0)
     """Worlds that are simulated together."""
+    threads: int | None = setting(None, above=0)
+    """Threads of the engine mujoco; none for a thread per core that the process may use."""
 
 
 @dataclasses.dataclass(frozen=True)

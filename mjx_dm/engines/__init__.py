@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from jaxtyping import Array, Bool, Float
 
+from mjx_dm import host
 from mjx_dm.config import ENGINES, PHYSICS, ConfigError
 from mjx_dm.device import platform
 from mjx_dm.engines.mjx import MjxEngine
@@ -51,14 +52,17 @@ def check(engine: str, physics: str) -> None:
             raise ConfigError(f"{name} {value!r} is unknown; choose from {', '.join(choices)}.")
 
 
-def make_engine(task: Task, name: str, physics: str, num_envs: int) -> Engine:
+def make_engine(
+    task: Task, name: str, physics: str, num_envs: int, threads: int | None = None
+) -> Engine:
     """`name` is mujoco, mjx or warp (see `choose_engine` for auto); `physics` one of PHYSICS.
 
+    threads: those of the engine mujoco; None for as many as there are cores to use.
     Raises ConfigError where the engine cannot run the task's model.
     """
     model = model_for(task, name, physics)
     if name == "mujoco":
-        return MujocoEngine(task, model, num_envs)
+        return MujocoEngine(task, model, num_envs, threads or host.cores())
     try:
         return MjxEngine(task, model, num_envs, impl={"mjx": "jax", "warp": "warp"}[name])
     except NotImplementedError as error:

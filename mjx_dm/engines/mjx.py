@@ -11,7 +11,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from mjx_dm.engines.fields import AT_REST, needs_forward, needs_rne
+from mjx_dm.tasks.fields import AT_REST, needs_forward, needs_rne
 from mjx_dm.tasks.task import Fields, Task
 from mjx_dm.types import PhysicsState
 

@@ -13,13 +13,11 @@ import numpy as np
 from jax.experimental.buffer_callback import buffer_callback
 from jaxtyping import Array, Bool, Float
 
-from mjx_dm import host
 from mjx_dm.device import platform
-from mjx_dm.engines.fields import AT_REST, needs_forward, needs_rne
+from mjx_dm.engines.native import BAD_STATE, NativeSteps, can_step
+from mjx_dm.tasks.fields import AT_REST, needs_forward, needs_rne
 from mjx_dm.tasks.task import Fields, Task
 from mjx_dm.types import PhysicsState
-
-_BAD_STATE = slice(mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQACC + 1)
 
 
 class Stepped(NamedTuple):
@@ -63,15 +61,22 @@ class Moves:
 
 
 class MujocoEngine:
-    """MuJoCo's C engine, one MjData per core, called from inside the compiled program."""
+    """MuJoCo's C engine on `threads` threads, called from inside the compiled program.
+
+    Steps are `NativeSteps` where these are exact, and elsewhere Python's threads, which hold its
+    lock for some 6 microseconds a world.
+    """
 
     name = "mujoco"
 
-    def __init__(self, task: Task, model: mujoco.MjModel, num_envs: int):
+    def __init__(self, task: Task, model: mujoco.MjModel, num_envs: int, threads: int):
         self._model = model
         self._reads = task.reads
         self._moves = Moves(task, model)
-        threads = min(host.cores(), num_envs)
+        threads = min(threads, num_envs)
+        self.native = None
+        if can_step(task, model):
+            self.native = NativeSteps(task, model, num_envs, threads)
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         self._pool = ThreadPoolExecutor(threads)
         self._lock = threading.Lock()
@@ -100,14 +105,18 @@ class MujocoEngine:
     def place(self, out: Stepped, *before: np.ndarray) -> None:
         """Fills `out` with what mj_forward would leave in the fields that are read, before any
         force: `before` is qpos, qvel, and zeros for the warm start and the action."""
-
         self._fill(out, before, self._moves.place)
 
     def advance(self, out: Stepped, *before: np.ndarray) -> None:
         """Fills `out`, arrays of the shapes of `shape`, with what a step leads to from `before`:
         qpos, qvel, qacc_warmstart and action."""
-
-        self._fill(out, before, self._moves.step)
+        if self.native is None:
+            self._fill(out, before, self._moves.step)
+            return
+        state, derived, failed = out
+        with self._lock:
+            results = (*state, *(derived[name] for name in self._reads))
+            self.native.advance(results, failed, before)
 
     def _fill(
         self,
@@ -129,7 +138,7 @@ class MujocoEngine:
                 for field, value in zip(fields, results, strict=True):
                     value[i] = field
                 # On a bad state MuJoCo warns and resets the world without an error.
-                failed[i] = any(data.warning.number[_BAD_STATE].tolist())
+                failed[i] = any(data.warning.number[BAD_STATE].tolist())
                 if failed[i]:
                     mujoco.mj_resetData(self._model, data)
 

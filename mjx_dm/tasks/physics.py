@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import mujoco
 
+from mjx_dm.tasks.fields import needs_rne
 from mjx_dm.tasks.task import Task, compiled
 
 
@@ -46,12 +47,27 @@ def model_for(task: Task, engine: str, physics: str) -> mujoco.MjModel:
     spec.option.solver = settings.solver
     spec.option.iterations = settings.iterations
     spec.option.ls_iterations = settings.ls_iterations
+    if engine == "mujoco":
+        _sense_forces(spec, task)
     if engine == "mjx" and task.mjx_contacts is not None:
         spec.add_numeric(name="max_contact_points", data=[task.mjx_contacts])
     seen = any(s.objtype == mujoco.mjtObj.mjOBJ_TENDON for s in spec.sensors)
     if not seen and not any(name.startswith("ten_") for name in task.reads):
         _drop_idle_tendons(spec)
     return compiled(spec)
+
+
+def _sense_forces(spec: mujoco.MjSpec, task: Task) -> None:
+    """A force sensor, which has MuJoCo compute external forces in every step, also on its own
+    threads, where mj_rnePostConstraint cannot be called."""
+    if needs_rne(task) and "sensordata" not in task.reads:
+        body = spec.worldbody.first_body()
+        site = body.add_site(name="mjx_dm_forces")
+        spec.add_sensor(
+            type=mujoco.mjtSensor.mjSENS_FORCE,
+            objtype=mujoco.mjtObj.mjOBJ_SITE,
+            objname=site.name,
+        )
 
 
 def _drop_idle_tendons(spec: mujoco.MjSpec) -> None:

@@ -40,5 +40,7 @@ def make_worlds(config: Config, task: Task | LibraryTask | None = None) -> World
 def make_batch(config: Config, task: Task, engine: Engine | None = None) -> BatchEnv:
     """The worlds of a task of this program, under `engine` where one is given."""
     physics = config.physics
-    engine = engine or make_engine(task, physics.engine, physics.physics, physics.num_envs)
+    engine = engine or make_engine(
+        task, physics.engine, physics.physics, physics.num_envs, physics.threads
+    )
     return BatchEnv(task, engine, physics.num_envs, max_episode_steps=config.task.max_episode_steps)

@@ -20,7 +20,8 @@ from mujoco import mjx
 from mjx_dm.config import ConfigError
 from mjx_dm.engines import Engine, check, choose_engine, make_engine
 from mjx_dm.engines.mjx import _warp_room
-from mjx_dm.engines.mujoco import Stepped
+from mjx_dm.engines.mujoco import MujocoEngine, Stepped
+from mjx_dm.engines.native import can_step
 from mjx_dm.envs import parity
 from mjx_dm.envs.batch import make_env
 from mjx_dm.tasks import Task, get_task, task_names
@@ -136,6 +137,37 @@ def test_everything_was_put_to_the_test(measured):
         if measured.steps == 60:
             lengths = sum((report[kind]["episode_steps"] for kind in report), [])
             assert max(lengths) < 60, "every world should fall"
+
+
+@pytest.mark.parametrize(
+    "name, physics, is_native",
+    [("Humanoid-v4", "fast", True), ("Hopper-v4", "exact", True), ("Ant-v5", "exact", False)],
+)
+def test_mujocos_own_threads_step_as_pythons_do(name, physics, is_native):
+    """To the bit, external forces and a world that breaks included."""
+    task, worlds = get_task(name), 6
+    model = model_for(task, "mujoco", physics)
+    native, python = (MujocoEngine(task, model, worlds, 2) for _ in range(2))
+    assert (native.native is not None) == is_native == can_step(task, model)
+    python.native = None
+    starts = jax.vmap(task.reset)(jax.random.split(jax.random.key(0), worlds))
+    qpos, qvel = map(np.array, starts)
+    before = qpos, qvel, np.zeros_like(qvel)
+    rng = np.random.default_rng(0)
+    for step in range(30):
+        action = rng.uniform(-1, 1, (worlds, model.nu)).astype(np.float32)
+        if step == 10:
+            before[1][3, 0] = np.nan
+        ends = []
+        for engine in (native, python):
+            out = jax.tree.map(lambda x: np.full(x.shape, 7, x.dtype), engine.shape)
+            engine.advance(out, *before, action)
+            ends.append(out)
+        jax.tree.map(np.testing.assert_array_equal, *ends)
+        assert ends[0].failed.tolist() == [step == 10 and world == 3 for world in range(worlds)]
+        before = tuple(ends[0].state)
+    if "cfrc_ext" in task.reads:
+        assert np.abs(ends[0].fields["cfrc_ext"]).max() > 1.0, "no contact was compared"
 
 
 # A row of errors a task, engine and horizon says little about the parts of an observation.

@@ -26,5 +26,5 @@ def test_a_policy_that_runs_keeps_its_return_in_fast_physics(runner, engine):
     # 11,291 in exact physics; under Newton 2/4 it falls.
     task = get_task("Humanoid-v4")
     # MuJoCo's C engine, whatever engine asks for it.
-    env = BatchEnv(task, MujocoEngine(task, model_for(task, engine, "fast"), WORLDS), WORLDS)
+    env = BatchEnv(task, MujocoEngine(task, model_for(task, engine, "fast"), WORLDS, 2), WORLDS)
     assert transfer.score(runner, env, seed=1000)["mean"] == pytest.approx(11_291, rel=0.05)
