@@ -114,7 +114,8 @@ class ReplaySettings:
     halves the replay."""
     normalize_reward: bool = False
     """Divide rewards, before they are scaled, by the running standard deviation of the discounted
-    return, or by more where the largest return would not fit below value_max."""
+    return, or by more where the largest return, or the mean reward for ever, would not fit below
+    value_max."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -66,12 +66,24 @@ def test_rewards_are_divided_by_the_deviation_of_the_returns(start):
 
 def test_the_largest_return_fits_the_critic(start):
     rewards = np.full((400, 3), 12.0, np.float32)
-    config = CriticSettings(reward_scale=1.0, value_min=-5.0, value_max=5.0)
+    config = CriticSettings(reward_scale=1.0, value_min=-5.0, value_max=5.0, discount=GAMMA)
     state = lived(start, rewards)
     found = config.reward_scale * state.largest / return_scale.divisor(config, state)
     np.testing.assert_allclose(found, 5.0, rtol=1e-5)
     scalar = return_scale.divisor(dataclasses.replace(config, critic="scalar"), state)
     np.testing.assert_allclose(scalar, np.sqrt(state.moments.var), rtol=1e-5)
+
+
+def test_an_episode_that_goes_on_for_ever_fits_the_critic(start):
+    """Episodes end after two steps, and a longer one would earn as much a step."""
+    rewards = np.full((400, 3), 12.0, np.float32)
+    ends = np.tile(np.arange(400)[:, None] % 2 == 1, (1, 3))
+    config = CriticSettings(reward_scale=1.0, value_min=-5.0, value_max=5.0, discount=GAMMA)
+    state = lived(start, rewards, terminated=ends)
+    assert state.largest < 30.0
+    lasting = 12.0 / (1 - GAMMA)
+    found = config.reward_scale * lasting / return_scale.divisor(config, state)
+    np.testing.assert_allclose(found, 5.0, rtol=1e-4)
 
 
 def test_what_a_run_learns_from_is_divided():
