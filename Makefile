@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz soak rehearse lint clean
+.PHONY: help setup demo test test-slow fuzz soak rehearse docs lint clean
 
 help:
 	@echo "make setup      make .venv and install everything into it"
@@ -25,6 +25,7 @@ help:
 	@echo "make fuzz       read INPUTS (2000) spoilt files a test: policies, checkpoints, settings"
 	@echo "make soak       break a tiny run in every way for MINUTES, and check that nothing is lost"
 	@echo "make rehearse   run the GPU suite at toy size, on any machine"
+	@echo "make docs       build the pages as a site, in build/site"
 	@echo "make lint       check style, formatting, types and the direction of imports"
 	@echo "make clean      remove .venv and caches; runs stay"
 	@echo
@@ -59,6 +60,11 @@ rehearse: $(STAMP)
 	rm -rf build/rehearsal
 	SIZE=toy PYTHON=$(abspath $(BIN))/python bash benchmarks/gpu_suite.sh build/rehearsal \
 	  correctness mjx-loop compiler profile testspeed train
+
+# Strict: a dead link or an unknown name fails. Its packages are installed on first use.
+docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

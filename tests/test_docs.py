@@ -1,6 +1,7 @@
 """The pages are true: their Python runs, and what they name exists."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 from textwrap import dedent
@@ -14,7 +15,8 @@ from mjx_dm.eval_cli import EvalOptions
 from mjx_dm.report.__main__ import Options as ReportOptions
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
+PAGES = ["README.md", *DOCS]
 PYTHON = re.compile(r"^ *```python\n(.*?)^ *```$", re.S | re.M)
 # Of a page's text: `code` and what stands in a block of commands.
 SPAN = re.compile(r"`([^`\n]+)`")
@@ -56,15 +58,41 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, capsys, monkeypatch)
     assert capsys.readouterr().out.strip()
 
 
+def cells_of_the_notebook() -> list[str]:
+    notebook = json.loads(text("examples/quickstart.ipynb"))
+    return ["".join(c["source"]) for c in notebook["cells"] if c["cell_type"] == "code"]
+
+
+def test_the_notebook_is_the_script():
+    script = re.split(r"^# %% .*\n", text("examples/quickstart.py"), flags=re.M)[1:]
+    assert cells_of_the_notebook() == [part.strip() for part in script]
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for cell in cells_of_the_notebook():
+        exec(cell.replace("minutes=0.5", "env_steps=1_000"), names)
+    out = capsys.readouterr().out
+    assert re.search(r"return \d+ ± \d+ over 5 episodes", out)
+    assert "reward of each world" in out
+
+
 def test_the_readme_is_one_screen():
     readme = text("README.md")
     assert len(readme.splitlines()) <= 120
     assert len(readme.split()) <= 700
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page != "README.md"])
+@pytest.mark.parametrize("page", DOCS)
 def test_a_page_of_the_docs_has_at_most_150_lines(page):
     assert len(text(page).splitlines()) <= 150
+
+
+def test_the_site_has_every_page():
+    named = re.findall(r"([\w/-]+\.md)$", text("mkdocs.yml"), re.M)
+    assert sorted(f"docs/{page}" for page in named) == DOCS
 
 
 @pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md"])
@@ -89,7 +117,7 @@ def test_every_flag_that_a_page_names_exists(page):
         elif "mjx_dm.report" in command:
             unknown += flags - REPORT
         elif command.startswith("--"):
-            unknown += flags - TRAIN - EVALUATE - REPORT
+            unknown += flags - TRAIN - EVALUATE - REPORT - BENCH
     assert not unknown
 
 
