@@ -48,6 +48,8 @@ def find_each_other(config: Config) -> None:
                 hosts.coordinator or None,
                 hosts.num_processes,
                 hosts.process_id,
+                # Who is told where the others are has all devices of the host, not one.
+                cluster_detection_method="deactivate" if hosts.coordinator else None,
                 heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
                 shutdown_timeout_seconds=END_SECONDS,
             )

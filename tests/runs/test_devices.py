@@ -28,17 +28,16 @@ SECONDS = 1800
 pytestmark = pytest.mark.slow
 
 
-def start(script, *arguments, devices=1):
-    flags = f"--xla_force_host_platform_device_count={devices}"
+def start(script, *arguments, devices=1, **environment):
     env = {
         **os.environ,
-        "XLA_FLAGS": flags,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
     }
     return subprocess.Popen(
         [sys.executable, "-u", str(ROOT / script), *map(str, arguments)],
-        env=env,
+        env=env | environment,
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,18 +51,29 @@ def ended(process):
     return process.returncode, out, err
 
 
-def start_two(run_dir, *arguments, devices=1):
+def start_two(run_dir, *arguments, devices=1, under_slurm=False):
+    """Two processes of a run, which are told where they are, or find it out from Slurm."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    together = ["--distributed", "--coordinator", f"localhost:{port}", "--num-processes", 2]
-    return [
-        start(
-            "train.py", *arguments, "--run-dir", run_dir, *together, "--process-id", place,
-            devices=devices,
+    processes = []
+    for place in (0, 1):
+        slurm = {
+            "SLURM_JOB_ID": "1", "SLURM_STEP_NODELIST": "localhost", "SLURM_NTASKS": "2",
+            "SLURM_PROCID": str(place), "SLURM_LOCALID": str(place),
+            "JAX_COORDINATOR_PORT": str(port),
+        }  # fmt: skip
+        told = ["--coordinator", f"localhost:{port}", "--num-processes", 2, "--process-id", place]
+        processes.append(
+            start(
+                "train.py",
+                *[*arguments, "--run-dir", run_dir, "--distributed"],
+                *([] if under_slurm else told),
+                devices=devices,
+                **(slurm if under_slurm else {}),
+            )
         )
-        for place in (0, 1)
-    ]  # fmt: skip
+    return processes
 
 
 def wait_for_checkpoints(run_dir, count, processes):
@@ -122,7 +132,7 @@ def test_of_two_processes_the_first_writes_and_both_stop_on_a_signal_to_the_othe
 
     # As many again go on, and so does one alone.
     more = ["--resume", "--env-steps", last + 512]
-    for status, _, err in map(ended, start_two(run_dir, *more, devices=1)):
+    for status, _, err in map(ended, start_two(run_dir, *more, under_slurm=True)):
         assert status == 0, err
     more = ["--run-dir", run_dir, "--resume", "--env-steps", last + 1024]
     status, out, err = ended(start("train.py", *more))
