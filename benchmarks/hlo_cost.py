@@ -125,7 +125,7 @@ def loops(program: Program) -> list[dict[str, Any]]:
             "body": line.called("body")[0],
             "kernels": kernels(program, line.called("body")[0]),
             "chain": chain(program, line.called("body")[0]),
-            "trips": _trips(line),
+            "trips": trips_of(line),
             "where": line.scope[-80:],
         }
         for body in program.values()
@@ -162,7 +162,7 @@ def cost(
     total = Cost()
     for line in program.get(computation, ()):
         if line.opcode == "while":
-            trips = _trips(line) or unknown_trips
+            trips = trips_of(line) or unknown_trips
             total.add(of(line.called("body")[0]), trips)
         elif line.opcode == "conditional":
             branches = sorted(map(of, line.branches()), key=lambda branch: branch.seconds)
@@ -209,21 +209,21 @@ def _read(body: list[Line], source: Line) -> float:
         if user.opcode == "bitcast":
             total += _read(body, user)
         elif user.opcode in _READS_A_PART and user.operands[0] == source.name:
-            total += _bytes(user.shape)
+            total += bytes_of(user.shape)
         elif user.opcode == "dynamic-update-slice" and user.operands[0] == source.name:
             continue  # Written in place.
         else:
-            return _bytes(source.shape)
-    return min(total, _bytes(source.shape))
+            return bytes_of(source.shape)
+    return min(total, bytes_of(source.shape))
 
 
 def _written(body: list[Line], shape: str) -> float:
     """Bytes that a kernel writes: all of its result, or the slice that it updates in place."""
     updates = [line for line in body if line.opcode == "dynamic-update-slice"]
     by_name = {line.name: line for line in body}
-    total = _bytes(shape)
+    total = bytes_of(shape)
     for line in updates:
-        total += _bytes(by_name[line.operands[1]].shape) - _bytes(line.shape)
+        total += bytes_of(by_name[line.operands[1]].shape) - bytes_of(line.shape)
     return max(total, 0.0)
 
 
@@ -236,7 +236,8 @@ def _dot(body: list[Line], line: Line) -> float:
     return 2.0 * math.prod(_sizes(line.shape)) * math.prod(sizes[d] for d in dims)
 
 
-def _trips(line: Line) -> int | None:
+def trips_of(line: Line) -> int | None:
+    """How often a loop turns, where the compiler knows it."""
     found = re.search(r'known_trip_count.*?"n":"(\d+)"', line.rest)
     return int(found.group(1)) if found else None
 
@@ -246,7 +247,8 @@ def _sizes(shape: str) -> list[int]:
     return [int(size) for size in found.group(2).split(",") if size] if found else []
 
 
-def _bytes(shape: str) -> float:
+def bytes_of(shape: str) -> float:
+    """Of an array, or of all arrays of a tuple."""
     total = 0.0
     for kind, dims in _ARRAY.findall(shape):
         bits = re.search(r"\d+", kind)

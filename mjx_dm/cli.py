@@ -94,7 +94,10 @@ def parse(arguments: list[str]) -> Config:
     directory = config.directory
     if config.run.resume:
         return _resumed(arguments, directory)
-    return configs.replace(new_directory(of_learner(validate(config))), run_dir=str(directory))
+    of_learner(validate(config))
+    if not config.hosts.distributed:  # where the first process may have made it already
+        new_directory(config)
+    return configs.replace(config, run_dir=str(directory))
 
 
 def _resumed(arguments: list[str], directory: Path) -> Config:

@@ -44,11 +44,16 @@ OBS_DTYPES = ("float32", "bfloat16")
 ACTIVATIONS = ("relu", "silu")
 
 
+# How one of several processes is started; what is not saved with the run, in its place.
+OF_ONE_LAUNCH: dict[str, Any] = {
+    "distributed": False, "coordinator": "", "process_id": None, "num_processes": None,
+}  # fmt: skip
 # What does not change the state's shapes or what the weights mean.
 MAY_CHANGE_ON_RESUME = {
     "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes", "keep_checkpoints",
     "save_replay", "replay_minutes", "eval_every", "eval_episodes", "matmul_precision",
-    "max_episode_steps", "threads",
+    "max_episode_steps", "threads", "devices", "distributed", "coordinator", "process_id",
+    "num_processes",
 }  # fmt: skip
 
 
@@ -262,6 +267,24 @@ class RunSettings:
 
 
 @dataclasses.dataclass(frozen=True)
+class HostSettings:
+    """What it runs on. Worlds, replay and every batch are shared out over the devices."""
+
+    devices: int | None = setting(None, above=0)
+    """Devices that run it together; all that JAX finds if left out."""
+    distributed: bool = False
+    """This is one of several processes, on one or several hosts, that make up the run. Slurm, Open
+    MPI and Kubernetes tell which; elsewhere give the three settings below. The run directory must
+    lie where all of them see it."""
+    coordinator: str = ""
+    """HOST:PORT of the first process, a port that is free there."""
+    process_id: int | None = setting(None, at_least=0)
+    """Which of the processes this is, from 0 on."""
+    num_processes: int | None = setting(None, above=0)
+    """How many processes there are."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """One training run."""
 
@@ -273,6 +296,7 @@ class Config:
     critic: CriticSettings = CriticSettings()
     temperatures: TemperatureSettings = TemperatureSettings()
     run: RunSettings = RunSettings()
+    hosts: HostSettings = HostSettings()
 
     @property
     def directory(self) -> Path:

@@ -10,7 +10,8 @@ from mjx_dm.config import Config
 
 
 def leave(status: int) -> None:
-    """Ends the program, at once where it was interrupted: threads may be busy for seconds."""
+    """Ends the program, at once where it was interrupted: threads may be busy for seconds; and
+    where one of several processes failed, so that the others hear of it."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -19,9 +20,15 @@ def leave(status: int) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         except (ValueError, AttributeError):
             pass  # closed, or none
-    if status > 128:
+    if status > 128 or (status and _is_one_of_several()):
         os._exit(status)
     sys.exit(status)
+
+
+def _is_one_of_several() -> bool:
+    """Whether JAX would wait for other processes, which may be gone, before this one ends."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
 
 
 def complain(command: str, what: Exception | str, status: int) -> int:

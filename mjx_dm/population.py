@@ -63,7 +63,7 @@ VARIED = (
 # Settings of a run that is saved and scored in its task.
 _OF_A_RUN = (
     "run_dir", "resume", "init_from", "checkpoint_minutes", "keep_checkpoints", "save_replay",
-    "replay_minutes", "eval_every", "eval_episodes",
+    "replay_minutes", "eval_every", "eval_episodes", "devices", "distributed",
 )  # fmt: skip
 
 # Generators of the fifth to the eighth setting in terms of the first four.

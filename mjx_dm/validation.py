@@ -1,6 +1,7 @@
 """What settings can run together. Imports no JAX, so that a wrong argument is told at once."""
 
 import math
+from collections.abc import Iterable
 
 from mjx_dm import settings
 from mjx_dm.config import Config, ConfigError, library_of
@@ -26,6 +27,7 @@ def validate(config: Config) -> Config:
     settings.check(config)
     _check_library(config)
     _check_replay(config)
+    _check_hosts(config)
     policy, critic = config.policy, config.critic
     if config.replay.normalize_reward and critic.value_max <= 0:
         raise ConfigError("--normalize-reward fits returns below --value-max: give more than 0.")
@@ -65,6 +67,52 @@ def new_directory(config: Config) -> Config:
             "takes RUN=runs/other), or go on with --resume."
         )
     return config
+
+
+def check_shares(config: Config, count: int) -> None:
+    """Raises ConfigError, with what would do, where `count` devices cannot share the run alike."""
+    shared = {
+        "num_envs": config.physics.num_envs,
+        "batch_size": config.replay.batch_size,
+        "actor_batch_size": config.policy.actor_batch_size,
+    }
+    for name, value in shared.items():
+        if value % count:
+            less, more = value // count * count, -(-value // count) * count
+            instead = f"{less} or {more}" if less else str(more)
+            raise ConfigError(
+                f"{settings.flag(name)} {value} does not divide among {count} devices: give "
+                f"{instead}, or --devices {_divisor(shared.values(), count)}."
+            )
+
+
+def _divisor(values: Iterable[int], most: int) -> int:
+    """The largest number up to `most` that divides all values."""
+    return max(n for n in range(1, most + 1) if math.gcd(n, *values) == n)
+
+
+def _check_hosts(config: Config) -> None:
+    hosts = config.hosts
+    if hosts.devices is not None:
+        check_shares(config, hosts.devices)
+    given = (hosts.coordinator or None, hosts.process_id, hosts.num_processes)
+    if given == (None, None, None):
+        return
+    if not hosts.distributed or None in given:
+        raise ConfigError(
+            "--coordinator, --process-id and --num-processes go together, with --distributed: give "
+            "all four, or --distributed alone under Slurm, Open MPI or Kubernetes."
+        )
+    host, _, port = hosts.coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
+        raise ConfigError(
+            f"--coordinator {hosts.coordinator} must be HOST:PORT, as in localhost:8476."
+        )
+    if hosts.process_id >= hosts.num_processes:
+        raise ConfigError(
+            f"--process-id {hosts.process_id} must be less than --num-processes "
+            f"{hosts.num_processes}."
+        )
 
 
 def _check_library(config: Config) -> None:

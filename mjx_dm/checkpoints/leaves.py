@@ -147,16 +147,27 @@ def _is_typed_key(leaf: Any) -> bool:
 
 
 def as_template(array: np.ndarray, key_impl: str | None, template: Any) -> Any:
+    """`array` as what `template` is; on its devices where it has a sharding."""
     if key_impl is not None:
-        return jax.random.wrap_key_data(jnp.array(array), impl=key_impl)
+        data = array if template.sharding is None else _shared_out(array, template.sharding)
+        return jax.random.wrap_key_data(jnp.array(data), impl=key_impl)
     if isinstance(template, (bool, int, float, complex)):
         return array.item()
     if isinstance(template, np.ndarray):
         return array
     if isinstance(template, np.generic):
         return array[()]
+    if isinstance(template, jax.ShapeDtypeStruct) and template.sharding is not None:
+        return _shared_out(array, template.sharding)
     # A copy: a donated buffer must belong to JAX, not to NumPy.
     return jnp.array(array)
+
+
+def _shared_out(array: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """`array` over devices, of which this process fills its own, one after another."""
+    return jax.make_array_from_callback(
+        array.shape, sharding, lambda where: jnp.array(array[where])
+    )
 
 
 def nest(arrays: Mapping[Parts, Any]) -> dict[str, Any]:

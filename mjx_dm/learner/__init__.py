@@ -1,5 +1,6 @@
 """Learners of a policy from transitions; they know sizes, no robot."""
 
+from mjx_dm.collectives import ALONE, Devices
 from mjx_dm.config import Config
 from mjx_dm.learner.density_matching import density_matching
 from mjx_dm.learner.protocol import Learner
@@ -10,6 +11,7 @@ from mjx_dm.types import Spaces
 _MAKE = {"density_matching": density_matching, "sac": sac}
 
 
-def make_learner(config: Config, spaces: Spaces) -> Learner:
-    """The learner that the settings name, for a task of these sizes."""
-    return _MAKE[config.policy.learner](config, spaces)
+def make_learner(config: Config, spaces: Spaces, devices: Devices = ALONE) -> Learner:
+    """The learner that the settings name, for a task of these sizes; of several devices each
+    updates it by a batch of its own, to the same weights."""
+    return _MAKE[config.policy.learner](config, spaces, devices)

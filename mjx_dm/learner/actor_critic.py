@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from mjx_dm.collectives import ALONE, Devices
 from mjx_dm.config import Config
 from mjx_dm.learner.critic import TwinCritic
 from mjx_dm.learner.protocol import Learner, Metrics
@@ -44,10 +45,19 @@ class Rule(NamedTuple):
 
 
 def actor_critic(
-    config: Config, spaces: Spaces, policy: nn.Module, critic: TwinCritic, rule: Rule
+    config: Config,
+    spaces: Spaces,
+    policy: nn.Module,
+    critic: TwinCritic,
+    rule: Rule,
+    devices: Devices = ALONE,
 ) -> Learner:
     """The learner that fits `policy` and `critic` by Adam: the critics, their targets, then the
-    policy on the first `actor_batch_size` states of the batch, and its slow average."""
+    policy on the first `actor_batch_size` states of the batch, and its slow average.
+
+    On several devices a batch is what all of them have: gradients, losses and what a rule reports
+    are means over it before anything moves by them, so that all move alike.
+    """
     actor_optimizer = adam(config, config.policy.actor_lr)
     critic_optimizer = adam(config, config.critic.critic_lr)
     names = tuple(sorted((*NAMES, *rule.names)))
@@ -80,7 +90,8 @@ def actor_critic(
             (loss, info), grads = jax.value_and_grad(critic_loss, has_aux=True)(
                 state.critic, state, batch, key
             )
-            grads = held.gradient(grads)
+            valid = jnp.sum(batch.valid.astype(jnp.float32))
+            info, (grads, loss) = devices.means(info, (held.gradient(grads), loss), valid)
             steps, optimizer = critic_optimizer.update(grads, carry.critic_optimizer, carry.critic)
             moved = optax.apply_updates(carry.critic, steps)
         updates, targets = state.updates + 1, config.critic
@@ -100,7 +111,7 @@ def actor_critic(
             (loss, info), grads = jax.value_and_grad(rule.loss, has_aux=True)(
                 state.actor, state, obs, key
             )
-            grads = held.gradient(grads)
+            grads, loss, info = devices.mean((held.gradient(grads), loss, info))
             steps, optimizer = actor_optimizer.update(grads, carry.actor_optimizer, carry.actor)
             moved = optax.apply_updates(carry.actor, steps)
         duals, of_duals = rule.duals(state, info)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mjx_dm.collectives import ALONE, Devices
 from mjx_dm.config import Config
 from mjx_dm.learner import action_rules, duals, losses, networks
 from mjx_dm.learner.actor_critic import Rule, actor_critic
@@ -19,7 +20,7 @@ from mjx_dm.types import Spaces
 NAMES = ("effective_components", "ess", "mean_sigma", "temperature", "weights_kl")
 
 
-def density_matching(config: Config, spaces: Spaces) -> Learner:
+def density_matching(config: Config, spaces: Spaces, devices: Devices = ALONE) -> Learner:
     """The learner that `config` describes; `published` and our own differ by settings alone."""
     policy, critic = networks.mixture_network(config, spaces), TwinCritic(config, spaces)
     bounded, has_alpha = config.policy.bounded, config.temperatures.alpha > 0
@@ -94,4 +95,4 @@ def density_matching(config: Config, spaces: Spaces) -> Learner:
 
     start = jnp.log(jnp.asarray(config.temperatures.temperature, jnp.float32))
     rule = Rule(act, bootstrap, loss, step_duals, start, NAMES)
-    return actor_critic(config, spaces, policy, critic, rule)
+    return actor_critic(config, spaces, policy, critic, rule, devices)

@@ -9,6 +9,7 @@ from typing import cast
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mjx_dm.collectives import ALONE, Devices
 from mjx_dm.config import Config
 from mjx_dm.learner import duals, losses, networks
 from mjx_dm.learner.actor_critic import Rule, actor_critic
@@ -19,7 +20,7 @@ from mjx_dm.learner.tanh_gaussian import TanhGaussian
 from mjx_dm.types import Spaces
 
 
-def sac(config: Config, spaces: Spaces) -> Learner:
+def sac(config: Config, spaces: Spaces, devices: Devices = ALONE) -> Learner:
     """The soft actor-critic that `config` describes."""
     network, critic = networks.tanh_gaussian_network(config, spaces), TwinCritic(config, spaces)
 
@@ -50,4 +51,4 @@ def sac(config: Config, spaces: Spaces) -> Learner:
         return {"log_alpha": log_alpha}, {"alpha": jnp.exp(state.log_alpha)}
 
     rule = Rule(act, bootstrap, loss, step_alpha, log_temperature=None, names=())
-    return actor_critic(config, spaces, network, critic, rule)
+    return actor_critic(config, spaces, network, critic, rule, devices)

@@ -57,15 +57,17 @@ class Keeper:
     `failed` is the newest fault, None once a checkpoint is written after it.
     """
 
-    def __init__(self, config: Config, owner: Owner, say: Callable[[str], None]) -> None:
-        self.config, self.owner, self.say = config, owner, say
+    def __init__(self, config: Config, owner: Owner | None, say: Callable[[str], None]) -> None:
+        self.config, self.say = config, say
+        # Without an owner nothing is saved, and can be gone on from all the same.
+        self.check = owner.check if owner else _no_owner
         self.checkpoints = config.directory / "checkpoints"
         self.replays = config.directory / "replay"
         self.last_saved = -1
         self.failed: SaveError | None = None
         self.replay_step: int | None = None
         minutes = config.run.replay_minutes if config.run.save_replay else None
-        self._copies = ReplayCopies(self.replays, minutes, owner.check, say)
+        self._copies = ReplayCopies(self.replays, minutes, self.check, say)
         self._next = math.inf
 
     def start(self, train_seconds: float) -> None:
@@ -74,7 +76,11 @@ class Keeper:
 
     def is_due(self, train_seconds: float) -> bool:
         """Whether it is time for a checkpoint."""
-        return train_seconds >= self._next or self._copies.is_due()
+        return train_seconds >= self._next or self.copy_is_due()
+
+    def copy_is_due(self) -> bool:
+        """Whether the replay is to be saved with it."""
+        return self._copies.is_due()
 
     def save(self, state: TrainState, env_steps: int, train_seconds: float) -> bool:
         """Writes a checkpoint, and now and then the replay beside it; whether it is written.
@@ -102,7 +108,8 @@ class Keeper:
             self.say(f"Checkpoints are written again: that of {env_steps:,} steps is there.")
         self.failed, self.last_saved = None, env_steps
         self._next = train_seconds + interval
-        self._copies.save_if_due(state.replay, env_steps)
+        if state.replay is not None:  # not gathered from the hosts
+            self._copies.save_if_due(state.replay, env_steps)
         return True
 
     def close(self) -> None:
@@ -124,7 +131,7 @@ class Keeper:
             self.failed = self.failed or error
 
     def _write(self, directory: Path, env_steps: int, tree: Any, keep: int) -> None:
-        self.owner.check()
+        self.check()
         checkpoint.save(directory, env_steps, tree, keep=keep)
 
     # Going on -------------------------------------------------------------------------------------
@@ -144,8 +151,7 @@ class Keeper:
         """`saved` with the replay that is there, or with an empty one where none is."""
         c, step = self.config, self.last_saved
         if self.replay_step is None:
-            size, obs_dtype = c.replay.replay_size, c.replay.obs_dtype
-            replay = ring.init(size, c.physics.num_envs, env.spaces, obs_dtype)
+            replay = ring.empty(shapes.replay)
             told = "with an empty replay: none was saved."
         else:
             replay = checkpoint.restore(self.replays, shapes.replay)[1]
@@ -196,6 +202,10 @@ class Keeper:
                 f"{str(error)[:-1]}; remove {self.replays} to go on with an empty replay."
             ) from error
         return found
+
+
+def _no_owner() -> None:
+    raise SaveError("Only the first process of a run writes its directory.")
 
 
 def _closed(replay: Replay) -> Replay:

@@ -1,13 +1,15 @@
 """The host loop: launches the program, logs, saves, scores, and stops when told."""
 
-import functools
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
+from rich.console import Console
 
 from mjx_dm import config as configs
 from mjx_dm import device
@@ -20,7 +22,9 @@ from mjx_dm.learner import make_learner
 from mjx_dm.records import METRICS, read_metrics, wall_seconds
 from mjx_dm.report.live import LivePage
 from mjx_dm.runs import health, initial, memory
+from mjx_dm.runs import hosts as processes
 from mjx_dm.runs.clock import WallClock
+from mjx_dm.runs.hosts import Hosts
 from mjx_dm.runs.keeping import Keeper
 from mjx_dm.runs.lock import Owner, owned
 from mjx_dm.runs.metrics import MetricsWriter
@@ -30,6 +34,7 @@ from mjx_dm.runs.signals import CLOSED_PIPE, Stop, stop_on_signal
 from mjx_dm.tasks import LibraryTask, loading
 from mjx_dm.tasks.physics import name_of
 from mjx_dm.tasks.task import Task
+from mjx_dm.training import mesh as meshes
 from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
 from mjx_dm.training.reflection import symmetry_of
@@ -63,18 +68,23 @@ def run(config: Config) -> Outcome:
     be saved, FloatingPointError where its numbers are not finite any more.
     """
     validate(config)
+    processes.find_each_other(config)
     device.check()
-    _check_directory(config)
-    task = task_of(config)
-    symmetry_of(config, task)
-    config, simulated = _simulation(config, task)
-    with (
-        device.float32(),
-        Progress(config.run.env_steps, 60 * (config.run.minutes or math.inf)) as progress,
-        owned(config.directory, progress.say) as owner,
-    ):
-        _check_directory(config)  # now that nobody else writes there
-        return _Run(config, task, progress, owner).go(simulated)
+    hosts = Hosts(config)
+    with hosts.watched():
+        mesh = meshes.make_mesh(config)
+        hosts.first(lambda: _check_directory(config) if hosts.leads else None)
+        task = task_of(config)
+        symmetry_of(config, task)
+        config, simulated = _simulation(config, task)
+        console = None if hosts.leads else Console(quiet=True)
+        until = config.run.env_steps, 60 * (config.run.minutes or math.inf)
+        with device.float32(), Progress(*until, console=console) as progress:
+            if not hosts.leads:
+                return _Run(config, task, progress, None, hosts, mesh).go(simulated)
+            with owned(config.directory, progress.say) as owner:
+                _check_directory(config)  # now that nobody else writes there
+                return _Run(config, task, progress, owner, hosts, mesh).go(simulated)
 
 
 def _check_directory(config: Config) -> None:
@@ -96,10 +106,19 @@ def _simulation(config: Config, task: Task | LibraryTask) -> tuple[Config, str]:
 
 
 class _Run:
-    """`config` names the engine."""
+    """`config` names the engine. Only the process that leads owns the run directory."""
 
-    def __init__(self, config: Config, task: Task | LibraryTask, progress: Progress, owner: Owner):
+    def __init__(
+        self,
+        config: Config,
+        task: Task | LibraryTask,
+        progress: Progress,
+        owner: Owner | None,
+        hosts: Hosts,
+        mesh: Mesh,
+    ) -> None:
         self.config, self.task, self.progress = config, task, progress
+        self.hosts, self.mesh = hosts, mesh
         self.directory, self.say = config.directory, progress.say
         self.clock = WallClock()
         self.keeper = Keeper(config, owner, self.say)
@@ -108,11 +127,12 @@ class _Run:
 
     def go(self, simulated: str) -> Outcome:
         """`simulated` says what simulates, and why."""
-        c, env = self.config, make_worlds(self.config, task=self.task)
+        c, share = self.config, meshes.share(self.config, self.mesh.size)
+        env = make_worlds(share, task=self.task)
         self.of_learner = make_learner(c, env.spaces).names
         self.say(
             f"{env.task.name}. {simulated}, {c.physics.num_envs} worlds, episodes of at most "
-            f"{env.max_episode_steps} steps."
+            f"{env.max_episode_steps} steps{self.hosts.in_words(self.mesh.size)}."
         )
         self.say(f"Run directory: {self.directory}")
         if edited := loading.changed(self.task, c.task.task):
@@ -120,26 +140,17 @@ class _Run:
                 f"{', '.join(edited)} changed since the run began, which goes on with its own "
                 f"copy in {self.directory / loading.FOLDER}: begin a new run to train the new."
             )
-        chunk, state = self._compile(env)
-        # A resumed run goes on with what changed, and so does the next --resume.
-        chosen = configs.to_json(configs.replace(c, resume=False))
-        of_task = {"spaces": env.spaces._asdict(), "task_version": env.task.version}
-        loading.keep(self.task, self.directory)
-        write_json(self.directory / "config.json", chosen | of_task)
-        resumed_at = self.keeper.last_saved if c.run.resume else False
-        with (
-            MetricsWriter(self.directory, resumed_at, self.say) as self.writer,
-            stop_on_signal(self.say) as stop,
-            LivePage(self.directory, self.clock.split, self.say, resume=c.run.resume) as self.page,
-            Scores(c, env.task, self.writer, self.say, self.clock.seconds) as self.scores,
-        ):
+        chunk, state = self._compile(env, share)
+        with self._recorded(env), stop_on_signal(self.say) as stop:
             try:
                 self._loop(chunk, state, stop)
             except Exception:  # not KeyboardInterrupt: who interrupts twice does not wait
                 self.keeper.close()
                 raise
         self.progress.finish()
-        self._plot(env.task)
+        if self.hosts.leads:
+            self._plot(env.task)
+        self.hosts.end()
         if self.keeper.failed is not None:
             raise SaveError(f"The run's last state is not saved: {self.keeper.failed}")
         if stop.is_set():
@@ -147,21 +158,44 @@ class _Run:
         self.say(f"Wall-clock {self.clock}.")
         return Outcome(self.directory, stop.number)
 
-    def _compile(self, env: Worlds) -> tuple[Callable[[TrainState], Any], TrainState]:
-        """The program, and the state to begin with: a new one, or what was saved."""
+    @contextlib.contextmanager
+    def _recorded(self, env: Worlds) -> Iterator[None]:
+        """Writes the settings, and inside what a run leaves of its course: nothing but where this
+        process leads."""
         c = self.config
-        init = jax.jit(lambda key: training.init(c, env, key))
-        shapes = jax.eval_shape(init, jax.random.key(c.run.seed))
+        if not self.hosts.leads:
+            yield
+            return
+        # A resumed run goes on with what changed, and so does the next --resume.
+        chosen = configs.to_json(configs.replace(c, resume=False, **configs.OF_ONE_LAUNCH))
+        of_task = {"spaces": env.spaces._asdict(), "task_version": env.task.version}
+        loading.keep(self.task, self.directory)
+        write_json(self.directory / "config.json", chosen | of_task)
+        resumed_at = self.keeper.last_saved if c.run.resume else False
+        with (
+            MetricsWriter(self.directory, resumed_at, self.say) as self.writer,
+            LivePage(self.directory, self.clock.split, self.say, resume=c.run.resume) as self.page,
+            Scores(c, env.task, self.writer, self.say, self.clock.seconds) as self.scores,
+        ):
+            yield
+
+    def _compile(
+        self, env: Worlds, share: Config
+    ) -> tuple[Callable[[TrainState], Any], TrainState]:
+        """The program, and the state to begin with: a new one, or what was saved. `env` are the
+        worlds of a device, and `share` its settings."""
+        c = self.config
+        init, advance, shapes = meshes.programs(share, env, self.mesh)
         # Before the compilation, so that a run that cannot go on says so at once.
-        saved = self._read(shapes) if c.run.resume else None
+        saved = self.hosts.first(lambda: self._read(shapes)) if c.run.resume else None
         policy = None if c.run.resume else initial.read(c, env.spaces)
         start = time.monotonic()
-        program = jax.jit(training.make_chunk(c, env), donate_argnums=0).lower(shapes)
+        program = jax.jit(advance, donate_argnums=0).lower(shapes)
         chunk = program.compile(device.compiler_options())
-        needed = memory.plan(shapes, chunk)
+        needed = memory.plan(shapes, chunk, self.mesh.size)
         self.say(f"Memory: {needed}.")
         memory.check(c, needed, memory.available())
-        start_of = functools.partial(init, jax.random.key(c.run.seed))
+        start_of = jax.jit(lambda: init(jax.random.key(c.run.seed)))
         if c.physics.engine in COMPILE_AT_FIRST_LAUNCH:
             # On a state of its own, which goes again: the run's has not begun.
             jax.block_until_ready(chunk(start_of()))
@@ -169,6 +203,7 @@ class _Run:
         if policy is not None:
             state = initial.begin(state, policy)
             self.say(f"Began with the policy of {c.run.init_from}; its critics begin anew.")
+        state = meshes.place(state, shapes)
         jax.block_until_ready(state)
         seconds = time.monotonic() - start
         self.clock.spent("compilation and start", seconds)
@@ -197,27 +232,33 @@ class _Run:
                 raise FloatingPointError(health.report(self.directory, env_steps, state.learner))
             # Whoever stops a run twice while episodes are played loses nothing.
             to_score = env_steps >= next_eval
-            if to_score or self.keeper.is_due(self.train_seconds):
+            if self.hosts.led(to_score or self.keeper.is_due(self.train_seconds)):
                 self._save(state, env_steps)
-            self.scores.collect()
-            if to_score:
-                with self.clock.on("evaluation"):
-                    self.scores.score(state, env_steps, self.train_seconds)
-                next_eval += c.run.eval_every
-            self.page.refresh()
+            if self.hosts.leads:
+                self.scores.collect()
+                if to_score:
+                    with self.clock.on("evaluation"):
+                        self.scores.score(state, env_steps, self.train_seconds)
+                self.page.refresh()
+            next_eval += c.run.eval_every if to_score else 0
         self._save(state, env_steps)
-        with self.clock.on("evaluation"):
-            if not stop.is_set():
-                self.scores.score(state, env_steps, self.train_seconds)
-            self.scores.collect(wait=True)
-        self.scores.say_best()
+        if self.hosts.leads:
+            with self.clock.on("evaluation"):
+                if not stop.is_set():
+                    self.scores.score(state, env_steps, self.train_seconds)
+                self.scores.collect(wait=True)
+            self.scores.say_best()
         with self.clock.on("checkpoints"):
-            self.keeper.finish(state, env_steps)
+            kept = self.hosts.to_first(state) if c.run.save_replay else state
+            if self.hosts.leads:
+                self.keeper.finish(kept, env_steps)
 
     def _record(
         self, state: TrainState, env_steps: int, values: dict[str, float], seconds: float
     ) -> None:
         """A line of metrics.jsonl, and what a person sees."""
+        if not self.hosts.leads:
+            return
         physics = self.config.physics
         rate = self.config.run.chunk_iterations * physics.num_envs / seconds
         updates = int(state.learner.updates) % 2**32
@@ -249,7 +290,11 @@ class _Run:
     def _is_over(self, stop: Stop) -> bool:
         if self.progress.is_closed and not stop.is_set():
             stop.by(CLOSED_PIPE)
-        return stop.is_set() or self._out_of_time()
+        is_late = self.hosts.leads and self._out_of_time()
+        number, is_late = self.hosts.largest(stop.number or 0, is_late)
+        if number and not stop.is_set():
+            stop.by(number)
+        return stop.is_set() or bool(is_late)
 
     def _out_of_time(self) -> bool:
         minutes = self.config.run.minutes
@@ -257,7 +302,12 @@ class _Run:
 
     def _save(self, state: TrainState, env_steps: int) -> None:
         with self.clock.on("checkpoints"):
-            self.keeper.save(state, env_steps, self.train_seconds)
+            if self.mesh.size > 1:
+                self.hosts.check_replicas(state.learner, env_steps)
+            copy = self.hosts.led(self.keeper.copy_is_due())
+            kept = self.hosts.to_first(state if copy else state._replace(replay=None))
+            if self.hosts.leads:
+                self.keeper.save(kept, env_steps, self.train_seconds)
 
     def _plot(self, task: Task | LibraryTask) -> None:
         """No fault of drawing is one of the run."""

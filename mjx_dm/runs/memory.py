@@ -12,7 +12,8 @@ GIB = 2**30
 
 
 class Plan(NamedTuple):
-    """Bytes by what holds them: the donated state in three parts, and what a launch adds."""
+    """Bytes on a device by what holds them: the donated state in three parts, and what a launch
+    adds."""
 
     worlds: int
     replay: int
@@ -29,23 +30,26 @@ class Plan(NamedTuple):
         return f"{_in_words(self.total)} ({parts})"
 
 
-def plan(shapes: TrainState, compiled: Any) -> Plan:
-    """`shapes` is the state as jax.eval_shape gives it, `compiled` the program that advances it."""
+def plan(shapes: TrainState, compiled: Any, devices: int = 1) -> Plan:
+    """`shapes` is the state as jax.eval_shape gives it, `compiled` the program that advances it;
+    each of the `devices` has its share of worlds and replay."""
     analysis = compiled.memory_analysis()
     replay, learner = _bytes(shapes.replay), _bytes((shapes.learner, shapes.normalizer))
     return Plan(
-        worlds=_bytes(shapes) - replay - learner,
-        replay=replay,
+        worlds=(_bytes(shapes) - replay - learner) // devices,
+        replay=replay // devices,
         learner=learner,
         temporary=int(analysis.temp_size_in_bytes) if analysis else 0,
     )
 
 
 def available() -> int | None:
-    """Bytes that JAX may use on the first device; on a CPU, all of the machine's memory or of its
-    container's. None where nothing tells."""
-    stats = jax.devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit") or host.memory()
+    """Bytes that JAX may use on a device; on a CPU, the machine's memory or its container's, shared
+    out over its devices. None where nothing tells."""
+    here = jax.local_devices()
+    stats = here[0].memory_stats() or {}
+    memory = host.memory()
+    return stats.get("bytes_limit") or (memory and memory // len(here))
 
 
 def check(config: Config, needed: Plan, room: int | None) -> None:

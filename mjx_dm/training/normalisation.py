@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mjx_dm.collectives import ALONE, Devices
+
 OBS_CLIP = 10.0
 
 
@@ -22,11 +24,14 @@ def init(shape: tuple[int, ...]) -> Normalizer:
     return Normalizer(jnp.full((), 1e-2, jnp.float32), jnp.zeros(shape), jnp.ones(shape))
 
 
-def update(state: Normalizer, obs: Float[Array, "N *shape"]) -> Normalizer:
-    """Takes in a batch. Source: Chan et al. 1979, parallel form."""
-    n = obs.shape[0]
-    mean = jnp.mean(obs, 0)
-    var = jnp.mean(jnp.square(obs - mean[None]), 0)
+def update(
+    state: Normalizer, obs: Float[Array, "N *shape"], devices: Devices = ALONE
+) -> Normalizer:
+    """Takes in a batch, of which each of the `devices` has N rows. Source: Chan et al. 1979,
+    parallel form."""
+    n = obs.shape[0] * devices.count
+    mean = devices.mean(jnp.mean(obs, 0))
+    var = devices.mean(jnp.mean(jnp.square(obs - mean[None]), 0))
     # The weight saturates, so that the statistics follow the policy for ever.
     total = state.weight + n
     rate = n / total

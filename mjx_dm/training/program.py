@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from mjx_dm.collectives import ALONE, Devices
 from mjx_dm.config import Config
 from mjx_dm.envs.episodes import EnvState, Worlds
 from mjx_dm.learner import make_learner
@@ -51,14 +52,17 @@ class TrainState(NamedTuple):
     returns: ReturnScale | None
 
 
-def init(config: Config, env: Worlds, key: Array) -> TrainState:
-    """The start of a run; consumes `key`. Learning waits for `random_steps`."""
+def init(config: Config, env: Worlds, key: Array, devices: Devices = ALONE) -> TrainState:
+    """The start of a run; consumes `key`. Learning waits for `random_steps`.
+
+    `config` and `env` are a device's share where there are several.
+    """
     learner_key, env_key, run_key = jax.random.split(key, 3)
     num_envs, spaces = config.physics.num_envs, env.spaces
     return TrainState(
         learner=make_learner(config, spaces).init(learner_key),
         normalizer=normalisation.init((spaces.seen_size,)),
-        env=env.reset(env_key, stagger=True),
+        env=_reset(env, env_key, devices),
         replay=ring.init(config.replay.replay_size, num_envs, spaces, config.replay.obs_dtype),
         key=run_key,
         iteration=jnp.zeros((), jnp.int32),
@@ -87,20 +91,32 @@ def next_iteration(
     return iteration + 1 - less, jnp.maximum(learn_from - less, 0)
 
 
-def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
+def _reset(env: Worlds, key: Array, devices: Devices) -> EnvState:
+    """The worlds of this device at their start, with the key that those of all `devices` have."""
+    state = env.reset(devices.own(key), stagger=True)
+    return state if devices.count == 1 else state._replace(key=key)
+
+
+def make_chunk(
+    config: Config, env: Worlds, devices: Devices = ALONE
+) -> Callable[[TrainState], tuple[TrainState, Metrics]]:
     """chunk(state) -> (state, metrics): `chunk_iterations` of collect, insert and update.
 
     To be jitted with its argument donated. Metrics are means over the iterations that learned,
     the newest episode of every world, and what `diagnose` tells of the launch; `known` leaves out
     what there is nothing to tell of, which is 0 here. `quarantined` counts the steps of worlds that
     were reset, `engine_failed` those of them of which the engine said so itself.
+
+    Of several `devices` each runs it on worlds and a ring of its own, with its share of every
+    batch: `config` and `env` are that share (`mjx_dm.training.mesh`).
     """
     spaces, mirror = env.spaces, symmetry_of(config, env.task)
-    learner = make_learner(config, spaces)
+    learner = make_learner(config, spaces, devices)
 
     def iterate(state: TrainState, _: None) -> tuple[TrainState, Float[Array, "row"]]:
         # Here `state.learner` is the learner's carry.
-        key, act_key, random_key, learn_key = jax.random.split(state.key, 4)
+        key, *drawn = jax.random.split(state.key, 4)
+        act_key, random_key, learn_key = map(devices.own, drawn)
         learning = state.iteration >= state.learn_from
         acting = learner.unpack(state.learner)
         obs = _shown(config, state.normalizer, state.env.seen)
@@ -114,18 +130,22 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
             )
         env_state, replay = collect(
             env,
-            state.env,
+            state.env._replace(key=devices.own(state.env.key)),
             state.replay,
             action,
             lambda a: to_env_action(config, spaces, a),
             config.replay.bootstrap_time_limits,
         )
+        # As `Worlds.step` moves it on, so that all devices have the same.
+        env_state = env_state._replace(key=jax.random.split(state.env.key)[0])
         normalizer = normalisation.update(
-            state.normalizer, normalisation.rounded(state.env.seen, config.replay.obs_dtype)
+            state.normalizer,
+            normalisation.rounded(state.env.seen, config.replay.obs_dtype),
+            devices,
         )
         returns = state.returns
         if returns is not None:
-            returns = return_scale.update(returns, env_state, config.critic.discount)
+            returns = return_scale.update(returns, env_state, config.critic.discount, devices)
         see = functools.partial(_seen, config, normalizer, returns)
         carry, metrics = jax.lax.cond(
             learning,
@@ -163,15 +183,23 @@ def make_chunk(config: Config, env: Worlds) -> Callable[[TrainState], tuple[Trai
         state = state._replace(learner=learner.unpack(state.learner))
         sums = dict(zip((*learner.names, "learned", *OF_WORLDS), jnp.sum(rows, 0), strict=True))
         learned, length = jnp.maximum(sums["learned"], 1.0), state.env.last_length
-        worlds = jnp.sum(length > 0).astype(jnp.float32)
+        of_worlds = devices.sum(
+            {
+                **{name: sums[name] for name in OF_WORLDS},
+                # Both are 0 in a world that has not finished an episode.
+                "episode_return": jnp.sum(state.env.last_return),
+                "episode_length": jnp.sum(length).astype(jnp.float32),
+                "finished_worlds": jnp.sum(length > 0).astype(jnp.float32),
+            }
+        )
+        finished = jnp.maximum(of_worlds["finished_worlds"], 1.0)
         return state, {
             **sums,
             **{name: sums[name] / learned for name in learner.names},
-            **_diagnose(config, spaces, before, state),
-            # Both are 0 in a world that has not finished an episode.
-            "episode_return": jnp.sum(state.env.last_return) / jnp.maximum(worlds, 1.0),
-            "episode_length": jnp.sum(length).astype(jnp.float32) / jnp.maximum(worlds, 1.0),
-            "finished_worlds": worlds,
+            **devices.mean(_diagnose(config, spaces, before, state, devices)),
+            **of_worlds,
+            "episode_return": of_worlds["episode_return"] / finished,
+            "episode_length": of_worlds["episode_length"] / finished,
         }
 
     return chunk
@@ -221,9 +249,12 @@ def _learn(
         return learner.updates(carry, batches, jax.random.split(update_key, updates))
 
 
-def _diagnose(config: Config, spaces: Spaces, before: LearnerState, state: TrainState) -> Metrics:
-    """On what the newest behaviour led to."""
-    sample_key, key = jax.random.split(jax.random.fold_in(state.key, DIAGNOSIS))
+def _diagnose(
+    config: Config, spaces: Spaces, before: LearnerState, state: TrainState, devices: Devices
+) -> Metrics:
+    """On what the newest behaviour of this device's worlds led to."""
+    own_key = devices.own(jax.random.fold_in(state.key, DIAGNOSIS))
+    sample_key, key = jax.random.split(own_key)
     draw = functools.partial(
         ring.sample,
         key=sample_key,

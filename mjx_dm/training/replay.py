@@ -57,6 +57,11 @@ def init(capacity: int, num_envs: int, spaces: Spaces, obs_dtype: str = "float32
     )
 
 
+def empty(shapes: Replay) -> Replay:
+    """What `init` gives, from its shapes and where it lies."""
+    return Replay(*(jnp.zeros(x.shape, x.dtype, device=x.sharding) for x in shapes))
+
+
 def add(
     replay: Replay,
     obs: Float[Array, "N obs"],

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from mjx_dm.collectives import ALONE, Devices
 from mjx_dm.config import CriticSettings
 from mjx_dm.envs.episodes import EnvState
 from mjx_dm.training import normalisation
@@ -28,15 +29,18 @@ def init(num_envs: int) -> ReturnScale:
     return ReturnScale(jnp.zeros(num_envs), nothing, jnp.zeros(()), nothing)
 
 
-def update(state: ReturnScale, env: EnvState, gamma: float) -> ReturnScale:
-    """Takes in a step of all worlds; one that broke in it counts with what it had."""
+def update(
+    state: ReturnScale, env: EnvState, gamma: float, devices: Devices = ALONE
+) -> ReturnScale:
+    """Takes in a step of all worlds, those of the `devices` together; one that broke in it counts
+    with what it had."""
     reward = jnp.where(env.valid, env.reward, 0.0)
     total = reward + gamma * state.discounted
     return ReturnScale(
         discounted=jnp.where(env.terminated | env.truncated | ~env.valid, 0.0, total),
-        moments=normalisation.update(state.moments, total),
-        largest=jnp.maximum(state.largest, jnp.max(jnp.abs(total))),
-        per_step=normalisation.update(state.per_step, jnp.abs(reward)),
+        moments=normalisation.update(state.moments, total, devices),
+        largest=jnp.maximum(state.largest, devices.largest(jnp.max(jnp.abs(total)))),
+        per_step=normalisation.update(state.per_step, jnp.abs(reward), devices),
     )
 
 

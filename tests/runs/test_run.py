@@ -262,8 +262,8 @@ def test_an_engine_that_compiles_late_is_warmed_up_before_the_clock_and_changes_
     launches = []
     make_chunk = training.make_chunk
 
-    def counted(config, env):
-        chunk = make_chunk(config, env)
+    def counted(config, env, *devices):
+        chunk = make_chunk(config, env, *devices)
 
         def launch(state):
             jax.debug.callback(lambda: launches.append(1))
