@@ -42,13 +42,14 @@ CRITICS = ("categorical", "scalar")
 MIRROR = ("auto", "on", "off")
 OBS_DTYPES = ("float32", "bfloat16")
 ACTIVATIONS = ("relu", "silu")
+LOGGERS = ("tensorboard", "wandb")
 
 
 # What does not change the state's shapes or what the weights mean.
 MAY_CHANGE_ON_RESUME = {
     "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes", "keep_checkpoints",
     "save_replay", "replay_minutes", "eval_every", "eval_episodes", "matmul_precision",
-    "max_episode_steps",
+    "max_episode_steps", "log",
 }  # fmt: skip
 
 
@@ -256,6 +257,9 @@ class RunSettings:
     """Environment steps between evaluations in the task; 0 evaluates at the end only."""
     eval_episodes: int = setting(10, above=0)
     """Episodes of an evaluation."""
+    log: tuple[str, ...] = setting(("tensorboard",), choices=LOGGERS)
+    """Where curves, scores and films go besides metrics.jsonl: tensorboard, which is always
+    written, and wandb (Weights & Biases, the extra wandb; offline without a login)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -128,7 +128,7 @@ class _Run:
         write_json(self.directory / "config.json", chosen | of_task)
         resumed_at = self.keeper.last_saved if c.run.resume else False
         with (
-            MetricsWriter(self.directory, resumed_at, self.say) as self.writer,
+            MetricsWriter(self.directory, resumed_at, self.say, c) as self.writer,
             stop_on_signal(self.say) as stop,
             LivePage(self.directory, self.clock.split, self.say, resume=c.run.resume) as self.page,
             Scores(c, env.task, self.writer, self.say, self.clock.seconds) as self.scores,

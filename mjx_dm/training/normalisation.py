@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 OBS_CLIP = 10.0
+OBS_EPSILON = 1e-8
 
 
 class Normalizer(NamedTuple):
@@ -41,7 +42,7 @@ def update(state: Normalizer, obs: Float[Array, "N *shape"]) -> Normalizer:
 def normalize(state: Normalizer, obs: Float[Array, "*B obs"]) -> Float[Array, "*B obs"]:
     """Zero mean and unit variance, clipped at 10."""
     mean, var = (jnp.broadcast_to(x, obs.shape) for x in (state.mean, state.var))
-    return jnp.clip((obs - mean) * jax.lax.rsqrt(var + 1e-8), -OBS_CLIP, OBS_CLIP)
+    return jnp.clip((obs - mean) * jax.lax.rsqrt(var + OBS_EPSILON), -OBS_CLIP, OBS_CLIP)
 
 
 def rounded(obs: Float[Array, "*B obs"], obs_dtype: str) -> Float[Array, "*B obs"]:
