@@ -42,8 +42,8 @@ class Range:
 def setting(default: Value, **limits: Any) -> Value:
     """A field with `default`, whose value `check` holds to the `limits`: fields of `Range`.
 
-    `above` and `choices` hold for everything in a tuple, with `power_of_2` = n a number lies in [0, 2^n), and
-    None is within every range.
+    `above` and `choices` hold for everything in a tuple, with `power_of_2` = n a number lies in
+    [0, 2^n), and None is within every range.
     """
     return dataclasses.field(default=default, metadata={"range": Range(**limits)})
 

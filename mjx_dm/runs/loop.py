@@ -120,7 +120,8 @@ class _Run:
                 f"{', '.join(edited)} changed since the run began, which goes on with its own "
                 f"copy in {self.directory / loading.FOLDER}: begin a new run to train the new."
             )
-        chunk, state = self._compile(env)
+        with self.progress.phase("Compiling"):
+            chunk, state = self._compile(env)
         # A resumed run goes on with what changed, and so does the next --resume.
         chosen = configs.to_json(configs.replace(c, resume=False))
         of_task = {"spaces": env.spaces._asdict(), "task_version": env.task.version}
@@ -201,17 +202,17 @@ class _Run:
                 self._save(state, env_steps)
             self.scores.collect()
             if to_score:
-                with self.clock.on("evaluation"):
+                with self.clock.on("evaluation"), self.progress.phase("Evaluating"):
                     self.scores.score(state, env_steps, self.train_seconds)
                 next_eval += c.run.eval_every
             self.page.refresh()
         self._save(state, env_steps)
-        with self.clock.on("evaluation"):
+        with self.clock.on("evaluation"), self.progress.phase("Evaluating"):
             if not stop.is_set():
                 self.scores.score(state, env_steps, self.train_seconds)
             self.scores.collect(wait=True)
         self.scores.say_best()
-        with self.clock.on("checkpoints"):
+        with self.clock.on("checkpoints"), self.progress.phase("Saving"):
             self.keeper.finish(state, env_steps)
 
     def _record(
@@ -235,6 +236,7 @@ class _Run:
             values["episode_return"],
             values["episode_length"],
             self.train_seconds,
+            self.scores.latest,
         )
         if values["quarantined"] and not self.told_of_quarantine:
             self.told_of_quarantine = True
@@ -256,7 +258,7 @@ class _Run:
         return minutes is not None and self.train_seconds >= 60 * minutes
 
     def _save(self, state: TrainState, env_steps: int) -> None:
-        with self.clock.on("checkpoints"):
+        with self.clock.on("checkpoints"), self.progress.phase("Saving"):
             self.keeper.save(state, env_steps, self.train_seconds)
 
     def _plot(self, task: Task | LibraryTask) -> None:

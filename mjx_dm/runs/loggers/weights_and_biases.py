@@ -33,18 +33,19 @@ class WeightsAndBiases:
         wandb.setup(settings=quiet)
         mode = _mode()
         known = folder / _ID
-        run_id = known.read_text().strip() if known.exists() else wandb.util.generate_id()
+        run_id = known.read_text().strip() if known.exists() else None
         self._run = wandb.init(
             dir=run_dir,
             project=os.environ.get("WANDB_PROJECT", "mjx_dm"),
             name=run_dir.resolve().name,
             id=run_id,
-            resume="allow" if known.exists() and mode != "offline" else None,
+            # Offline there is nothing to ask; their server joins what has one id.
+            resume="allow" if run_id and mode != "offline" else None,
             config=dict(settings),
             mode=mode,
             settings=quiet,
         )
-        known.write_text(run_id + "\n")
+        known.write_text(self._run.id + "\n")
         # Scores come later than the launches that followed their policy: not by wandb's own step.
         self._run.define_metric("env_steps")
         self._run.define_metric("*", step_metric="env_steps")
