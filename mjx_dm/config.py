@@ -42,6 +42,7 @@ CRITICS = ("categorical", "scalar")
 MIRROR = ("auto", "on", "off")
 OBS_DTYPES = ("float32", "bfloat16")
 ACTIVATIONS = ("relu", "silu")
+LOGGERS = ("tensorboard", "wandb")
 
 
 # How one of several processes is started; what is not saved with the run, in its place.
@@ -52,7 +53,7 @@ OF_ONE_LAUNCH: dict[str, Any] = {
 MAY_CHANGE_ON_RESUME = {
     "env_steps", "minutes", "engine", "chunk_iterations", "checkpoint_minutes", "keep_checkpoints",
     "save_replay", "replay_minutes", "eval_every", "eval_episodes", "matmul_precision",
-    "max_episode_steps", "threads", "devices", "distributed", "coordinator", "process_id",
+    "max_episode_steps", "threads", "log", "devices", "distributed", "coordinator", "process_id",
     "num_processes",
 }  # fmt: skip
 
@@ -264,6 +265,9 @@ class RunSettings:
     """Environment steps between evaluations in the task; 0 evaluates at the end only."""
     eval_episodes: int = setting(10, above=0)
     """Episodes of an evaluation."""
+    log: tuple[str, ...] = setting(("tensorboard",), choices=LOGGERS)
+    """Where curves, scores and films go besides metrics.jsonl: tensorboard, which is always
+    written, and wandb (Weights & Biases, the extra wandb; offline without a login)."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,6 +100,7 @@ def _eval(options: EvalOptions) -> int:
     from mjx_dm.evaluation import evaluate
     from mjx_dm.evaluation import films as render
     from mjx_dm.report.live import rewrite_page
+    from mjx_dm.runs.loggers.opening import log_scores
 
     try:
         device.check()
@@ -131,10 +132,14 @@ def _eval(options: EvalOptions) -> int:
         return complain("eval_render.py", f"{path} cannot be written: {error.strerror}.", 1)
     # Not through rich: a long path must stay on one line.
     say(f"Scores: {path}")
+    films = []
     if options.video:
         median = evaluation.median_episode
         name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
-        _film(task, trace.qpos.get(median, []), options.video_dir / name)
+        film = options.video_dir / name
+        _film(task, trace.qpos.get(median, []), film)
+        films = [film] if film.exists() else []
+    log_scores(options.folder, report["env_steps"], report, films, say)
     if page := rewrite_page(options.folder):
         say(f"Page of the run: {page}")
     return 0

@@ -42,8 +42,8 @@ class Range:
 def setting(default: Value, **limits: Any) -> Value:
     """A field with `default`, whose value `check` holds to the `limits`: fields of `Range`.
 
-    `above` holds for every number of a tuple, with `power_of_2` = n a number lies in [0, 2^n), and
-    None is within every range.
+    `above` and `choices` hold for everything in a tuple, with `power_of_2` = n a number lies in
+    [0, 2^n), and None is within every range.
     """
     return dataclasses.field(default=default, metadata={"range": Range(**limits)})
 
@@ -120,11 +120,12 @@ def _fields(holder: Any) -> Iterator[tuple[Any, dataclasses.Field]]:
 def _check(name: str, value: Any, allowed: Range) -> None:
     if value is None:
         return
-    if allowed.choices and value not in allowed.choices:
-        raise ConfigError(
-            f"{flag(name)} {value} is unknown; choose from {in_words(allowed.choices)}."
-        )
     numbers = value if isinstance(value, tuple) else (value,)
+    for one in numbers if allowed.choices else ():
+        if one not in allowed.choices:
+            raise ConfigError(
+                f"{flag(name)} {one} is unknown; choose from {in_words(allowed.choices)}."
+            )
     if len(numbers) > MOST_NUMBERS:
         raise ConfigError(f"{flag(name)} must be at most {MOST_NUMBERS} values.")
     shown = f"{flag(name)} {' '.join(map(str, numbers))} must"

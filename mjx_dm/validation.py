@@ -1,5 +1,6 @@
 """What settings can run together. Imports no JAX, so that a wrong argument is told at once."""
 
+import importlib.util
 import math
 from collections.abc import Iterable
 
@@ -26,6 +27,7 @@ def validate(config: Config) -> Config:
         )
     settings.check(config)
     _check_library(config)
+    _check_log(config)
     _check_replay(config)
     _check_hosts(config)
     policy, critic = config.policy, config.critic
@@ -134,6 +136,17 @@ def _check_library(config: Config) -> None:
         raise ConfigError(
             f"--mirror on needs a task whose left and right are known, and {config.task.task} is "
             f"{library}'s; give off or auto."
+        )
+
+
+def _check_log(config: Config) -> None:
+    if "wandb" not in config.run.log:
+        return
+    found = importlib.util.find_spec("wandb")
+    # A folder that wandb has written is a package of that name too, without a file.
+    if found is None or found.origin is None:
+        raise ConfigError(
+            "--log wandb needs the extra wandb, pip install 'mjx-dm[wandb]'; leave it out."
         )
 
 

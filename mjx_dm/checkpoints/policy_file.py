@@ -57,7 +57,8 @@ class PolicyFile:
 
     `actor` is the nested dict of the network's parameters, `normalizer` that of weight `()`, mean
     and var `(obs_size,)`, NumPy arrays. `eval_return` is None where it was not scored.
-    `settings` and `versions` are those of the run, for information.
+    `settings` and `versions` are those of the run, for information, and so is `layout`, what an
+    exported policy says of observations and actions.
     """
 
     task: str
@@ -73,6 +74,7 @@ class PolicyFile:
     eval_return: float | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
+    layout: dict[str, Any] = field(default_factory=dict)
 
 
 def write(directory: Path, policy: PolicyFile) -> Path:
@@ -170,7 +172,7 @@ def _described(policy: PolicyFile, digest: str) -> dict[str, Any]:
         "sha256": digest,
         "versions": policy.versions,
         "settings": policy.settings,
-    }
+    } | ({"layout": policy.layout} if policy.layout else {})
 
 
 def _typed(raw: dict[str, Any]) -> dict[str, Any]:
@@ -212,6 +214,7 @@ def _typed(raw: dict[str, Any]) -> dict[str, Any]:
         else values.number(raw, "eval_return"),
         "settings": values.group(raw, "settings"),
         "versions": {x: values.text(raw["versions"], x) for x in values.group(raw, "versions")},
+        "layout": values.group({"layout": {}} | raw, "layout"),
     }
 
 

@@ -140,7 +140,8 @@ class _Run:
                 f"{', '.join(edited)} changed since the run began, which goes on with its own "
                 f"copy in {self.directory / loading.FOLDER}: begin a new run to train the new."
             )
-        chunk, state = self._compile(env, share)
+        with self.progress.phase("Compiling"):
+            chunk, state = self._compile(env, share)
         with self._recorded(env), stop_on_signal(self.say) as stop:
             try:
                 self._loop(chunk, state, stop)
@@ -173,7 +174,7 @@ class _Run:
         write_json(self.directory / "config.json", chosen | of_task)
         resumed_at = self.keeper.last_saved if c.run.resume else False
         with (
-            MetricsWriter(self.directory, resumed_at, self.say) as self.writer,
+            MetricsWriter(self.directory, resumed_at, self.say, c) as self.writer,
             LivePage(self.directory, self.clock.split, self.say, resume=c.run.resume) as self.page,
             Scores(c, env.task, self.writer, self.say, self.clock.seconds) as self.scores,
         ):
@@ -237,18 +238,18 @@ class _Run:
             if self.hosts.leads:
                 self.scores.collect()
                 if to_score:
-                    with self.clock.on("evaluation"):
+                    with self.clock.on("evaluation"), self.progress.phase("Evaluating"):
                         self.scores.score(state, env_steps, self.train_seconds)
                 self.page.refresh()
             next_eval += c.run.eval_every if to_score else 0
         self._save(state, env_steps)
         if self.hosts.leads:
-            with self.clock.on("evaluation"):
+            with self.clock.on("evaluation"), self.progress.phase("Evaluating"):
                 if not stop.is_set():
                     self.scores.score(state, env_steps, self.train_seconds)
                 self.scores.collect(wait=True)
             self.scores.say_best()
-        with self.clock.on("checkpoints"):
+        with self.clock.on("checkpoints"), self.progress.phase("Saving"):
             kept = self.hosts.to_first(state) if c.run.save_replay else state
             if self.hosts.leads:
                 self.keeper.finish(kept, env_steps)
@@ -276,6 +277,7 @@ class _Run:
             values["episode_return"],
             values["episode_length"],
             self.train_seconds,
+            self.scores.latest,
         )
         if values["quarantined"] and not self.told_of_quarantine:
             self.told_of_quarantine = True
@@ -301,7 +303,7 @@ class _Run:
         return minutes is not None and self.train_seconds >= 60 * minutes
 
     def _save(self, state: TrainState, env_steps: int) -> None:
-        with self.clock.on("checkpoints"):
+        with self.clock.on("checkpoints"), self.progress.phase("Saving"):
             if self.mesh.size > 1:
                 self.hosts.check_replicas(state.learner, env_steps)
             copy = self.hosts.led(self.keeper.copy_is_due())

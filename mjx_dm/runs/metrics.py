@@ -1,4 +1,4 @@
-"""What a run records while it trains: metrics.jsonl and TensorBoard events.
+"""What a run records while it trains: metrics.jsonl, and what its loggers are handed.
 
 Nothing here touches a device: values arrive as numbers, already fetched. A fault of the disk never
 reaches the run: what cannot be written is told once and tried again.
@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 from mjx_dm import host
+from mjx_dm.config import Config
 from mjx_dm.records import METRICS, records
-from mjx_dm.runs.tensorboard import Events
+from mjx_dm.runs.loggers import open_loggers
 
-TENSORBOARD = "tensorboard"
 # Records that wait for a disk that is full; at a line a second, more than a day.
 _MOST_WAITING = 100_000
 
 
 class MetricsWriter:
-    """Appends each record to `metrics.jsonl`, flushed at once, and to TensorBoard events.
+    """Appends each record to `metrics.jsonl`, flushed at once, and hands it to the loggers.
 
     A record that cannot be written waits in memory, in its place, until the disk takes it.
 
@@ -34,6 +34,7 @@ class MetricsWriter:
             time of writing, not overwritten). The env step that was restored drops every line
             after it, so that the curve has one value per step. True goes on after the last line.
         say: told once, in a sentence, that a file cannot be written, and that it can be again.
+        config: which loggers there are besides TensorBoard; None for none.
 
     Raises:
         OSError: the files cannot be opened.
@@ -45,6 +46,7 @@ class MetricsWriter:
         run_dir: str | os.PathLike,
         resume: bool | int = False,
         say: Callable[[str], None] = lambda text: None,
+        config: Config | None = None,
     ) -> None:
         run_dir = Path(run_dir)
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -60,7 +62,7 @@ class MetricsWriter:
         self._whole = self._file.seek(0, os.SEEK_END)
         self._waiting: collections.deque[bytes] = collections.deque(maxlen=_MOST_WAITING)
         self._is_told = False
-        self._events = Events(run_dir / TENSORBOARD, purge_step, say)
+        self._loggers = open_loggers(run_dir, config, say, purge_step)
 
     def write(self, step: SupportsIndex, values: Mapping[str, Any]) -> None:
         """Writes one record: `{"step": step, "time": Unix seconds, **values}`.
@@ -68,7 +70,7 @@ class MetricsWriter:
         Args:
             step: env steps so far.
             values: numbers, NumPy scalars or arrays of one element. Integers stay integers; a
-                non-finite value becomes null and is left out of TensorBoard.
+                non-finite value becomes null and is left out of the loggers.
 
         Raises:
             TypeError: a value is not a single number.
@@ -80,18 +82,17 @@ class MetricsWriter:
         record = {"step": int(step), "time": (now := round(time.time(), 3)), **numbers}
         self._waiting.append((json.dumps(record, allow_nan=False) + "\n").encode())
         self._write_waiting()
-        self._events.write(
-            int(step), {name: x for name, x in numbers.items() if x is not None}, now
-        )
+        known = {name: x for name, x in numbers.items() if x is not None}
+        self._loggers.scalars(int(step), known, now)
 
     def close(self) -> None:
-        """Flushes and closes both files; calling it again does nothing."""
+        """Flushes and closes everything; calling it again does nothing."""
         if not self._file.closed:
             self._write_waiting()
             if self._waiting:
                 self._say(f"{len(self._waiting)} records of {self._path} are lost.")
             self._file.close()
-            self._events.close()
+            self._loggers.close()
 
     def __enter__(self) -> "MetricsWriter":
         return self

@@ -20,6 +20,7 @@ from mjx_dm.device import float32, platform
 from mjx_dm.evaluation.evaluate import Evaluation, NoScore, evaluate
 from mjx_dm.learner.state import Params
 from mjx_dm.runs.metrics import MetricsWriter
+from mjx_dm.runs.progress import Scored
 from mjx_dm.runs.signals import WAKE_SECONDS
 from mjx_dm.tasks import LibraryTask, loading
 from mjx_dm.tasks.task import Task
@@ -63,6 +64,7 @@ class Scores:
         self.directory = config.directory / "best"
         self.best_return = _kept_return(self.directory)
         self.last_scored = -1
+        self.latest: Scored | None = None
         self._player = ThreadPoolExecutor(1)
         self._playing: Played | None = None
         self._is_over = threading.Event()
@@ -126,6 +128,7 @@ class Scores:
             f"return {result.mean:.0f} ± {result.std:.0f} over {len(result.returns)} episodes "
             f"(seeds {EVAL_SEED}-{EVAL_SEED + len(result.returns) - 1}, mean action)."
         )
+        self.latest = Scored(result.mean, result.std, env_steps)
         if result.mean > self.best_return:
             self.best_return = result.mean
             self._to_keep = played, result.mean

@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from mjx_dm.tasks.layout import Entry, Layout, actuators, unnamed
 from mjx_dm.types import Spaces
 
 Fields = dict[str, Array]
@@ -63,6 +64,7 @@ class Task:
         taken for asymmetric.
     camera: a camera of the model to film with; None takes one called "track", else follows the
         first moving body.
+    layout: names and units of the observation's entries, for people; None where nothing names them.
     files: what the files held that it was read from, by their paths from the Python file's folder;
         empty for a task of this package or made in a program.
     """
@@ -88,6 +90,7 @@ class Task:
     warp_room: tuple[int, int] | None = None
     unequal: tuple[str, ...] = ()
     camera: str | None = None
+    layout: Layout | None = None
     files: Mapping[str, bytes] = dataclasses.field(default_factory=dict, repr=False)
 
     @functools.cached_property
@@ -111,6 +114,17 @@ class Task:
             name: jax.ShapeDtypeStruct(np.shape(getattr(data, name)), jnp.float32)
             for name in ("qpos", "qvel", *self.reads)
         }
+
+    @property
+    def observations(self) -> list[Entry]:
+        """The entries of an observation, "obs[0]" and so on where `layout` names none."""
+        size = self.spaces.obs_size
+        return list(self.layout(self.model)) if self.layout else unnamed("obs", size)
+
+    @property
+    def actions(self) -> list[Entry]:
+        """The entries of an action."""
+        return actuators(self.model)
 
     @property
     def step_seconds(self) -> float:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 from mjx_dm.collectives import ALONE, Devices
 
 OBS_CLIP = 10.0
+OBS_EPSILON = 1e-8
 
 
 class Normalizer(NamedTuple):
@@ -46,7 +47,7 @@ def update(
 def normalize(state: Normalizer, obs: Float[Array, "*B obs"]) -> Float[Array, "*B obs"]:
     """Zero mean and unit variance, clipped at 10."""
     mean, var = (jnp.broadcast_to(x, obs.shape) for x in (state.mean, state.var))
-    return jnp.clip((obs - mean) * jax.lax.rsqrt(var + 1e-8), -OBS_CLIP, OBS_CLIP)
+    return jnp.clip((obs - mean) * jax.lax.rsqrt(var + OBS_EPSILON), -OBS_CLIP, OBS_CLIP)
 
 
 def rounded(obs: Float[Array, "*B obs"], obs_dtype: str) -> Float[Array, "*B obs"]:

@@ -10,7 +10,7 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from mjx_dm.records import read_metrics
-from mjx_dm.runs import tensorboard
+from mjx_dm.runs.loggers import guarded, tensorboard
 from mjx_dm.runs.metrics import MetricsWriter
 
 
@@ -169,7 +169,7 @@ def test_records_that_no_disk_takes_are_told_of_at_the_end(tmp_path):
 
 def test_tensorboard_on_a_full_disk_is_told_once_and_goes_on_in_another_file(tmp_path, monkeypatch):
     monkeypatch.setattr(tensorboard, "_FLUSH_SECONDS", 0.0)
-    monkeypatch.setattr(tensorboard, "_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(guarded, "_RETRY_SECONDS", 0.0)
     said = []
     with MetricsWriter(tmp_path, say=said.append) as writer:
         with largest_file(2000):

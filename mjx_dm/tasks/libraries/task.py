@@ -17,6 +17,7 @@ import mujoco
 from jaxtyping import Array, Float
 
 from mjx_dm.config import ConfigError
+from mjx_dm.tasks.layout import Entry, unnamed
 from mjx_dm.tasks.task import compiled
 from mjx_dm.types import Spaces
 
@@ -78,6 +79,16 @@ class LibraryTask:
         if not self.is_filmed:
             raise ConfigError(f"{self.name} has no MuJoCo model to be drawn with.")
         return mujoco.MjSpec.from_string(self.model_xml, assets=dict(self.assets))
+
+    @property
+    def observations(self) -> list[Entry]:
+        """The entries of an observation, which the library does not name."""
+        return unnamed("obs", self.spaces.obs_size)
+
+    @property
+    def actions(self) -> list[Entry]:
+        """The entries of an action."""
+        return unnamed("action", self.spaces.action_size)
 
     @functools.cached_property
     def model(self) -> mujoco.MjModel:

@@ -3,9 +3,11 @@
 from functools import partial
 
 import jax.numpy as jnp
+import mujoco
 from jaxtyping import Array, Bool, Float
 
 from mjx_dm.tasks.gymnasium_model import gymnasium_spec, reset_near, way
+from mjx_dm.tasks.layout import Entry, clipped, of
 from mjx_dm.tasks.task import Fields, Task
 
 Range = tuple[float, float]
@@ -34,6 +36,11 @@ def ant_v4(
             parts.append(jnp.clip(fields["cfrc_ext"], *contact_force_range).reshape(-1))
         return jnp.concatenate(parts)
 
+    def layout(model: mujoco.MjModel) -> list[Entry]:
+        forces = clipped(of(model, "cfrc_ext"), *contact_force_range)
+        seen = of(model, "qpos")[skipped:] + of(model, "qvel")
+        return seen + (forces if use_contact_forces else [])
+
     def reward(before: Fields, after: Fields, action: Array):
         healthy = _is_healthy(after, healthy_z_range) | terminate_when_unhealthy
         forward = _velocity(before, after)[0]
@@ -54,7 +61,8 @@ def ant_v4(
         return way(position, velocity) | {"forward_reward": velocity[0]}
 
     reads = ("xpos", "cfrc_ext") if use_contact_forces else ("xpos",)
-    return _ant("Ant-v4", options, reads, observe=observe, reward=reward, info=info)
+    functions = {"observe": observe, "layout": layout, "reward": reward, "info": info}
+    return _ant("Ant-v4", options, reads, **functions)
 
 
 def ant_v5(
@@ -80,6 +88,11 @@ def ant_v5(
             parts.append(jnp.clip(fields["cfrc_ext"][1:], *contact_force_range).reshape(-1))
         return jnp.concatenate(parts)
 
+    def layout(model: mujoco.MjModel) -> list[Entry]:
+        forces = clipped(of(model, "cfrc_ext")[6:], *contact_force_range)
+        seen = of(model, "qpos")[skipped:] + of(model, "qvel")
+        return seen + (forces if include_cfrc_ext_in_observation else [])
+
     def reward(before: Fields, after: Fields, action: Array):
         terms = {
             "reward_forward": forward_reward_weight * _velocity(before, after)[0],
@@ -94,8 +107,8 @@ def ant_v5(
     def info(before: Fields, after: Fields) -> Fields:
         return way(after["qpos"][:2], _velocity(before, after))
 
-    reads = ("xpos", "cfrc_ext")
-    return _ant("Ant-v5", options, reads, observe=observe, reward=reward, info=info)
+    functions = {"observe": observe, "layout": layout, "reward": reward, "info": info}
+    return _ant("Ant-v5", options, ("xpos", "cfrc_ext"), **functions)
 
 
 def _ant(name: str, options: dict, reads: tuple[str, ...], **functions) -> Task:

@@ -4,10 +4,12 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import mujoco
 from jaxtyping import Array, Float
 
 from mjx_dm.config import ConfigError
 from mjx_dm.tasks.gymnasium_model import gymnasium_model, gymnasium_spec
+from mjx_dm.tasks.layout import Entry, mapped, of
 from mjx_dm.tasks.task import Fields, Task
 
 
@@ -44,6 +46,11 @@ def pusher_v5(
         places = xpos[tips], xpos[thing], xpos[goal]
         return jnp.concatenate([fields["qpos"][:7], fields["qvel"][:7], *places])
 
+    def layout(model: mujoco.MjModel) -> list[Entry]:
+        xpos = of(model, "xpos")
+        places = [entry for i in (tips, thing, goal) for entry in xpos[3 * i : 3 * i + 3]]
+        return of(model, "qpos")[:7] + of(model, "qvel")[:7] + places
+
     def reward(before: Fields, after: Fields, action: Array):
         xpos = after["xpos"]
         terms = {
@@ -69,6 +76,7 @@ def pusher_v5(
         spec=spec,
         frame_skip=5,
         observe=observe,
+        layout=layout,
         reward=reward,
         reset=reset,
         reads=("xpos",),
@@ -91,6 +99,12 @@ def _reacher(version: str, options: dict, dist_weight: float, control_weight: fl
         far = far if version == "v4" else far[:2]
         angles = jnp.cos(qpos[:2]), jnp.sin(qpos[:2])
         return jnp.concatenate([*angles, qpos[2:], fields["qvel"][:2], far])
+
+    def layout(model: mujoco.MjModel) -> list[Entry]:
+        qpos, axes = of(model, "qpos"), "xyz" if version == "v4" else "xy"
+        far = [Entry(f"xpos.fingertip.{x} - xpos.target.{x}", "m") for x in axes]
+        angles = mapped("cos", qpos[:2]) + mapped("sin", qpos[:2])
+        return angles + qpos[2:] + of(model, "qvel")[:2] + far
 
     def reward(before: Fields, after: Fields, action: Array):
         far = offset(before if version == "v4" else after)
@@ -116,6 +130,7 @@ def _reacher(version: str, options: dict, dist_weight: float, control_weight: fl
         spec=spec,
         frame_skip=2,
         observe=observe,
+        layout=layout,
         reward=reward,
         reset=reset,
         reads=("xpos",),

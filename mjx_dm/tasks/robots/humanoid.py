@@ -3,10 +3,12 @@
 from functools import partial
 
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mjx_dm.tasks.gymnasium_model import gymnasium_model, gymnasium_spec, inside, reset_near, way
+from mjx_dm.tasks.layout import Entry, of
 from mjx_dm.tasks.task import Fields, Task
 
 Range = tuple[float, float]
@@ -43,17 +45,23 @@ def humanoid_v4(
         forward = {"forward_reward": forward_reward_weight * velocity[0]}
         return way(position, velocity) | forward
 
+    first = 2 if exclude_current_positions_from_observation else 0
+
     def observe(fields: Fields) -> Float[Array, "obs"]:
-        first = 2 if exclude_current_positions_from_observation else 0
         parts = ("cinert", "cvel", "qfrc_actuator", "cfrc_ext")
         bodies = (fields[name].reshape(-1) for name in parts)
         return jnp.concatenate([fields["qpos"][first:], fields["qvel"], *bodies])
+
+    def layout(model: mujoco.MjModel) -> list[Entry]:
+        parts = ("qvel", "cinert", "cvel", "qfrc_actuator", "cfrc_ext")
+        return of(model, "qpos")[first:] + [entry for name in parts for entry in of(model, name)]
 
     return _humanoid(
         "Humanoid-v4",
         "humanoid.xml",
         options,
         observe=observe,
+        layout=layout,
         reward=reward,
         info=info,
         physics="fast",
@@ -100,7 +108,7 @@ def humanoid_v5(
         "Humanoid-v5",
         "humanoid.xml",
         options,
-        observe=_observe_v5(options),
+        **_seen_v5(options),
         reward=reward,
         info=info,
         physics="fast",
@@ -122,6 +130,7 @@ def standup_v4() -> Task:
         "humanoidstandup.xml",
         {},
         observe=task.observe,
+        layout=task.layout,
         reward=reward,
     )
 
@@ -160,7 +169,7 @@ def standup_v5(
         "HumanoidStandup-v5",
         "humanoidstandup.xml",
         options,
-        observe=_observe_v5(options),
+        **_seen_v5(options),
         reward=reward,
         info=info,
     )
@@ -200,17 +209,25 @@ def _fell(healthy_z_range: Range, terminates: bool, after: Fields) -> Bool[Array
     return ~_is_healthy(after, healthy_z_range) & terminates
 
 
-def _observe_v5(options: dict):
+def _seen_v5(options: dict) -> dict:
+    """`observe` and `layout`: all but the world body's."""
     first = 2 if options["exclude_current_positions_from_observation"] else 0
+    # Rows of the field that are left out, and the numbers in a row.
+    skipped = {"cinert": (1, 10), "cvel": (1, 6), "qfrc_actuator": (6, 1), "cfrc_ext": (1, 6)}
+    chosen = [name for name in skipped if options[f"include_{name}_in_observation"]]
 
     def observe(fields: Fields) -> Float[Array, "obs"]:
-        parts = [fields["qpos"][first:], fields["qvel"]]
-        for name, skipped in (("cinert", 1), ("cvel", 1), ("qfrc_actuator", 6), ("cfrc_ext", 1)):
-            if options[f"include_{name}_in_observation"]:
-                parts.append(fields[name][skipped:].reshape(-1))
-        return jnp.concatenate(parts)
+        parts = [fields[name][skipped[name][0] :].reshape(-1) for name in chosen]
+        return jnp.concatenate([fields["qpos"][first:], fields["qvel"], *parts])
 
-    return observe
+    def layout(model: mujoco.MjModel) -> list[Entry]:
+        found = of(model, "qpos")[first:] + of(model, "qvel")
+        for name in chosen:
+            rows, row = skipped[name]
+            found += of(model, name)[rows * row :]
+        return found
+
+    return {"observe": observe, "layout": layout}
 
 
 def _standup_terms(after, action, height_weight, ctrl_weight, impact_weight, impact_range):

@@ -4,9 +4,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import mujoco
 from jaxtyping import Array, Bool, Float
 
 from mjx_dm.tasks.gymnasium_model import gymnasium_spec, reset_near
+from mjx_dm.tasks.layout import Entry, clipped, mapped, of
 from mjx_dm.tasks.task import Fields, Task
 
 
@@ -47,6 +49,7 @@ def _pendulum(version: str, options: dict, noise: float) -> Task:
         spec=partial(gymnasium_spec, "inverted_pendulum.xml"),
         frame_skip=2,
         observe=observe,
+        layout=lambda model: of(model, "qpos") + of(model, "qvel"),
         reward=reward,
         reset=reset_near("inverted_pendulum.xml", noise),
         terminated=terminated,
@@ -61,6 +64,13 @@ def _double(version: str, options: dict, bonus: float, noise: float) -> Task:
         angles = jnp.sin(qpos[1:]), jnp.cos(qpos[1:])
         forces = forces if version == "v4" else forces[:1]
         return jnp.concatenate([qpos[:1], *angles, jnp.clip(fields["qvel"], -10, 10), forces])
+
+    def layout(model: mujoco.MjModel) -> list[Entry]:
+        cart, *angles = of(model, "qpos")
+        velocities = clipped(of(model, "qvel"), -10.0, 10.0)
+        forces = clipped(of(model, "qfrc_constraint"), -10.0, 10.0)
+        poles = mapped("sin", angles) + mapped("cos", angles)
+        return [cart, *poles, *velocities, *(forces if version == "v4" else forces[:1])]
 
     def terminated(after: Fields) -> Bool[Array, ""]:
         return after["site_xpos"][0, 2] <= 1.0
@@ -87,6 +97,7 @@ def _double(version: str, options: dict, bonus: float, noise: float) -> Task:
         spec=partial(gymnasium_spec, "inverted_double_pendulum.xml"),
         frame_skip=5,
         observe=observe,
+        layout=layout,
         reward=reward,
         reset=reset,
         terminated=terminated,

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from functools import partial
 
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from mjx_dm.tasks.gymnasium_model import gymnasium_model, gymnasium_spec, inside, reset_near, way
+from mjx_dm.tasks.layout import Entry, clipped, of
 from mjx_dm.tasks.task import Fields, Task
 
 Range = tuple[float, float]
@@ -30,7 +32,7 @@ def half_cheetah(
         name=f"HalfCheetah-{version}",
         spec=partial(gymnasium_spec, "half_cheetah.xml"),
         frame_skip=5,
-        observe=_positions_and_velocities(1, options),
+        **_positions_and_velocities(1, options),
         reward=reward,
         reset=reset_near("half_cheetah.xml", reset_noise_scale, velocity="normal"),
         info=info,
@@ -104,7 +106,7 @@ def swimmer(
         name=f"Swimmer-{version}",
         spec=partial(gymnasium_spec, "swimmer.xml"),
         frame_skip=4,
-        observe=_positions_and_velocities(2, options),
+        **_positions_and_velocities(2, options),
         reward=reward,
         reset=reset_near("swimmer.xml", reset_noise_scale),
         info=info,
@@ -137,7 +139,7 @@ def _legged(
         name=f"{robot}-{version}",
         spec=partial(gymnasium_spec, file),
         frame_skip=4,
-        observe=_positions_and_velocities(1, options, clip=10.0),
+        **_positions_and_velocities(1, options, clip=10.0),
         reward=reward,
         reset=reset_near(file, options["reset_noise_scale"]),
         terminated=lambda after: ~is_healthy(after) & terminates,
@@ -151,8 +153,9 @@ def _options(given: dict) -> dict:
     return {name: value for name, value in given.items() if name != "version"}
 
 
-def _positions_and_velocities(hidden: int, options: dict, clip: float = np.inf):
-    """The observation: qpos, without its first `hidden` where the options leave them out, qvel."""
+def _positions_and_velocities(hidden: int, options: dict, clip: float = np.inf) -> dict:
+    """`observe` and `layout`: qpos, without its first `hidden` where the options leave them out,
+    and qvel."""
     first = hidden if options["exclude_current_positions_from_observation"] else 0
 
     def observe(fields: Fields) -> Float[Array, "obs"]:
@@ -161,7 +164,13 @@ def _positions_and_velocities(hidden: int, options: dict, clip: float = np.inf):
             velocity = jnp.clip(velocity, -clip, clip)
         return jnp.concatenate([fields["qpos"][first:], velocity])
 
-    return observe
+    def layout(model: mujoco.MjModel) -> list[Entry]:
+        velocity = of(model, "qvel")
+        if np.isfinite(clip):
+            velocity = clipped(velocity, -clip, clip)
+        return of(model, "qpos")[first:] + velocity
+
+    return {"observe": observe, "layout": layout}
 
 
 def _forward(options: dict, step_seconds: float, names: tuple[str, str]):
