@@ -33,7 +33,8 @@ class Painter:
         crowd = robots >= CROWD
         quality = model.vis.quality
         quality.numslices = quality.numstacks = SIDES_OF_A_CROWD if crowd else SIDES
-        quality.shadowsize = 4096 if crowd else 2048
+        # Two texels a pixel, nearly; in software they cost as pixels do.
+        quality.shadowsize = int(2 ** np.ceil(np.log2(1.5 * max(width, height)))) * (1 + crowd)
         self._room = GEOMS_OF_A_CROWD if crowd else 10_000
         self._scale = 1
         self._renderer = self._make()
@@ -77,7 +78,9 @@ class Painter:
                 data.ctrl[:] = ctrl[robot]
             if robot == 0:
                 mujoco.mj_forward(model, data)
-                seen = camera if camera is not None else _free(view)
+                seen = _free(view) if camera is None else _fixed(model.camera(camera).id)
+                # First, for a floor without end is laid around the camera of the frame before.
+                mujoco.mjv_updateCamera(model, data, seen, scene)
                 self._renderer.update_scene(data, seen, self._options)
                 first, end = 0, scene.ngeom
             else:
@@ -146,4 +149,10 @@ def _free(view: View) -> mujoco.MjvCamera:
     camera.type = mujoco.mjtCamera.mjCAMERA_FREE
     camera.lookat[:] = view.lookat
     camera.distance, camera.azimuth, camera.elevation = view[1:]
+    return camera
+
+
+def _fixed(number: int) -> mujoco.MjvCamera:
+    camera = mujoco.MjvCamera()
+    camera.type, camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED, number
     return camera

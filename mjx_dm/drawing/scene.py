@@ -57,7 +57,7 @@ def scene_model(
     spec.add_texture(
         name="mjx_dm sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
         builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=RIM, rgb2=ZENITH, width=512, height=512,
+        rgb1=RIM, rgb2=ZENITH, width=256, height=256,
     )  # fmt: skip
     spec.add_texture(
         name="mjx_dm tiles", type=mujoco.mjtTexture.mjTEXTURE_2D,
@@ -85,7 +85,7 @@ def scene_model(
     model.vis.headlight.specular[:] = 0.0
     model.vis.rgba.haze[:] = [*RIM, 1.0]
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
-    model.vis.quality.offsamples, model.vis.quality.shadowsize = SAMPLES, 2048
+    model.vis.quality.offsamples = SAMPLES
     return model
 
 

@@ -77,10 +77,13 @@ def tile_of(
     frames = frames_of(
         model, episode, task.step_seconds, options.frames_per_second, options.frames, last
     )
+    qpos = frames.qpos
+    if options.contacts:  # whose forces would be those of no state between two steps
+        qpos = episode.qpos[frames.step].astype(float)
     lines = overlay(model, task, episode, frames) if options.overlay else [()] * len(frames.step)
     head = (title,) if title else ()
     return Tile(
-        frames.qpos[:, None],
+        qpos[:, None],
         qvel=episode.qvel[frames.step][:, None] if options.contacts else None,
         ctrl=episode.ctrl[frames.step][:, None] if options.contacts else None,
         captions=tuple((*head, *x) for x in lines),
