@@ -2,9 +2,8 @@
 
 import json
 import os
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import imageio_ffmpeg
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 
 import eval_render
 from mjx_dm import eval_cli
+from mjx_dm.checkpoints import policy
 from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.drawing import opengl
 from mjx_dm.evaluation.evaluate import evaluate
@@ -34,15 +34,16 @@ def run_dir(monkeypatch, tmp_path):
     """A run directory whose policy is `feedback`."""
     # eval_render sets it where it is unset; restored when the test ends.
     monkeypatch.setenv("JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS", "cpu"))
-    fake = ModuleType("mjx_dm.checkpoints.policy")
-    fake.load_policy = lambda path, rule: SimpleNamespace(
-        own_task=humanoid,
+    loaded = policy.Policy(
         act=feedback,
+        task="Humanoid-v4",
+        task_version=humanoid().version,
+        spaces=humanoid().spaces,
         env_steps=1234,
-        action_rule="mixture mean",
         checkpoint="000000001234",
+        action_rule="mixture mean",
     )
-    monkeypatch.setitem(sys.modules, "mjx_dm.checkpoints.policy", fake)
+    monkeypatch.setattr(policy, "load_policy", lambda path, rule: loaded)
     (tmp_path / "run" / "checkpoints" / "000000001234").mkdir(parents=True)
     return tmp_path / "run"
 
@@ -138,18 +139,15 @@ def test_eval_render_ends_on_an_interrupt_in_one_sentence(run_dir, capsys, monke
     def interrupted(obs: np.ndarray) -> np.ndarray:
         raise KeyboardInterrupt
 
-    policy = SimpleNamespace(act=interrupted, own_task=humanoid)
-    monkeypatch.setattr(
-        sys.modules["mjx_dm.checkpoints.policy"], "load_policy", lambda path, rule: policy
-    )
+    loaded = SimpleNamespace(act=interrupted, own_task=humanoid)
+    monkeypatch.setattr(policy, "load_policy", lambda path, rule: loaded)
     assert eval_render.main([str(run_dir), "--episodes", "1"]) == 130
     assert capsys.readouterr().err == "eval_render.py: interrupted before all was done.\n"
 
 
 def test_eval_render_gives_no_score_for_a_broken_policy(run_dir, capsys, monkeypatch) -> None:
-    fake = sys.modules["mjx_dm.checkpoints.policy"]
     broken = SimpleNamespace(act=lambda obs: np.full((len(obs), 17), np.nan), own_task=humanoid)
-    monkeypatch.setattr(fake, "load_policy", lambda path, rule: broken)
+    monkeypatch.setattr(policy, "load_policy", lambda path, rule: broken)
     assert eval_render.main([str(run_dir), "--episodes", "1"]) == 1
     assert not (run_dir / "eval" / "eval.json").exists()
     assert "not finite" in capsys.readouterr().err
@@ -161,7 +159,7 @@ def test_eval_render_passes_on_what_is_wrong_with_a_checkpoint(
     def damaged(path, rule):
         raise CheckpointError("Checkpoint 12 is damaged.")
 
-    monkeypatch.setattr(sys.modules["mjx_dm.checkpoints.policy"], "load_policy", damaged)
+    monkeypatch.setattr(policy, "load_policy", damaged)
     assert eval_render.main([str(run_dir)]) == 2
     assert capsys.readouterr().err == "eval_render.py: Checkpoint 12 is damaged.\n"
 
