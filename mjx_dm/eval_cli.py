@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.config import ACTION_RULES, ConfigError
 from mjx_dm.ending import complain, say
 from mjx_dm.files import write_json
+from mjx_dm.films.options import FilmOptions
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class EvalOptions:
     out: Path | None = None
     """Where eval.json and the video go; by default RUN_DIR/eval and RUN_DIR/videos."""
     video: bool = True
-    """Write an MP4 of the episode with the median return, and a strip of its frames."""
+    """Write films, each an MP4 with a picture beside it."""
+    films: tyro.conf.OmitArgPrefixes[FilmOptions] = field(default_factory=FilmOptions)
 
     @property
     def score_dir(self) -> Path:
@@ -58,6 +60,8 @@ class EvalOptions:
         if self.action_rule not in ACTION_RULES:
             rules = ", ".join(ACTION_RULES)
             return f"--action-rule {self.action_rule} is unknown; choose from {rules}."
+        if problem := self.films.problem():
+            return problem
         if not self.run_dir.exists():
             return (
                 f"There is no run directory {self.run_dir}: give the --run-dir of a training run, "
@@ -97,8 +101,10 @@ def _eval(options: EvalOptions) -> int:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     from mjx_dm import device
     from mjx_dm.checkpoints.policy import load_policy
+    from mjx_dm.drawing.scene import check_camera
     from mjx_dm.evaluation import evaluate
-    from mjx_dm.evaluation import films as render
+    from mjx_dm.films.making import make_films
+    from mjx_dm.films.trace import Trace
     from mjx_dm.report.live import rewrite_page
     from mjx_dm.runs.loggers.opening import log_scores
 
@@ -106,9 +112,11 @@ def _eval(options: EvalOptions) -> int:
         device.check()
         policy = load_policy(options.run_dir, options.action_rule)
         task = policy.own_task()
+        if options.video and options.films.camera:
+            check_camera(task, task.spec(), options.films.camera)
     except (CheckpointError, ConfigError) as error:
         return complain("eval_render.py", str(error), 2)
-    trace = render.Trace()
+    trace = Trace(task, rewards=options.films.overlay) if options.video else None
     try:
         evaluation = evaluate.evaluate(
             policy, task, episodes=options.episodes, seed=options.seed, on_step=trace
@@ -133,36 +141,15 @@ def _eval(options: EvalOptions) -> int:
     # Not through rich: a long path must stay on one line.
     say(f"Scores: {path}")
     films = []
-    if options.video:
-        median = evaluation.median_episode
-        name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
-        film = options.video_dir / name
-        _film(task, trace.qpos.get(median, []), film)
-        films = [film] if film.exists() else []
+    if trace is not None:
+        films = make_films(
+            policy, task, trace, evaluation, options.films, options.folder, options.video_dir,
+            say, lambda sentence: complain("eval_render.py", sentence, 0),
+        )  # fmt: skip
     log_scores(options.folder, report["env_steps"], report, films, say)
     if page := rewrite_page(options.folder):
         say(f"Page of the run: {page}")
     return 0
-
-
-def _film(task: Any, qpos: list[Any], path: Path) -> None:
-    from mjx_dm.evaluation import films as render
-    from mjx_dm.evaluation import mp4
-    from mjx_dm.tasks import LibraryTask
-
-    if isinstance(task, LibraryTask) and not task.is_filmed:
-        print(f"There is no video: {task.name} has no MuJoCo model to be drawn with.")
-        return
-    try:
-        render.write_video(qpos, path, task=task)
-        mp4.frame_strip(path, path.with_suffix(".png"))
-    except (OSError, RuntimeError, ConfigError) as error:
-        said = " ".join(str(error).split()).rstrip(".")
-        complain("eval_render.py", f"The scores stand, but no video could be written: {said}.", 0)
-        return
-    say(f"Video of the median episode: {path}")
-    if render.find_gl() is None:
-        say(f"It was drawn without OpenGL. {render.gl_advice()}")
 
 
 def _print_table(report: dict[str, Any], played_in: str) -> None:

@@ -12,6 +12,7 @@ from mjx_dm import settings
 from mjx_dm.bench.options import Options as BenchOptions
 from mjx_dm.config import Config
 from mjx_dm.eval_cli import EvalOptions
+from mjx_dm.films.options import FilmOptions
 from mjx_dm.report.__main__ import Options as ReportOptions
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +45,7 @@ def defaults_of(options: type) -> dict[str, object]:
 
 
 TRAIN = flags_of(settings.flat(Config())) | {"list-tasks"}
-EVALUATE = flags_of(defaults_of(EvalOptions))
+EVALUATE = flags_of(defaults_of(EvalOptions) | defaults_of(FilmOptions))
 BENCH = flags_of(defaults_of(BenchOptions))
 REPORT = flags_of(defaults_of(ReportOptions))
 

@@ -62,8 +62,7 @@ class Task:
         the model.
     unequal: fields of MjModel that may differ between left and right without the robot being
         taken for asymmetric.
-    camera: a camera of the model to film with; None takes one called "track", else follows the
-        first moving body.
+    camera: a camera of the model to film with; None follows the robot, which fills the picture.
     layout: names and units of the observation's entries, for people; None where nothing names them.
     files: what the files held that it was read from, by their paths from the Python file's folder;
         empty for a task of this package or made in a program.

@@ -3,9 +3,10 @@
 import json
 
 import numpy as np
+from PIL import Image
 
 from mjx_dm import config
-from mjx_dm.evaluation import mp4
+from mjx_dm.drawing import mp4
 from mjx_dm.evaluation.evaluate import Evaluation
 from mjx_dm.files import write_json
 from mjx_dm.presets import PRESETS
@@ -42,12 +43,12 @@ def write_scores(run_dir):
 
 
 def write_film(run_dir, name="step_000000005120_seed_1000"):
-    """A film and its strip of frames."""
+    """A film and its picture."""
     (run_dir / "videos").mkdir(exist_ok=True)
     film = run_dir / "videos" / f"{name}.mp4"
     frames = (np.full((48, 64, 3), 10 * i, np.uint8) for i in range(20))
     mp4.encode(frames, film, 64, 48, 20.0)
-    mp4.frame_strip(film, film.with_suffix(".png"))
+    Image.fromarray(mp4.read_frames(film, [10])[0]).save(film.with_suffix(".png"))
     return film
 
 

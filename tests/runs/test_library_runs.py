@@ -12,7 +12,7 @@ import eval_render
 import train
 from mjx_dm.checkpoints.policy import keep_policy, load_policy
 from mjx_dm.config import replace
-from mjx_dm.evaluation.mp4 import read_frames
+from mjx_dm.drawing.mp4 import read_frames
 from mjx_dm.learner import networks
 from mjx_dm.presets import PRESETS
 from mjx_dm.runs import plots

@@ -1,4 +1,4 @@
-"""Files of frames: MP4 written and read with ffmpeg, strips and GIFs made of one."""
+"""Files of frames: MP4 written and read with ffmpeg, and GIFs made of one."""
 
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -28,16 +28,13 @@ def encode(
         raise OSError(f"ffmpeg could not write {path}: {said.decode(errors='replace').strip()}")
 
 
-def frame_strip(video: str | Path, out_png: str | Path, count: int = 6) -> None:
-    """Write `count` evenly spaced frames of an MP4 file side by side as one PNG."""
-    last = _length(video)[0] - 1
-    chosen = [round(last * i / max(count - 1, 1)) for i in range(count)]
-    frames = dict(zip(sorted(set(chosen)), read_frames(video, chosen), strict=True))
-    Image.fromarray(np.concatenate([frames[i] for i in chosen], axis=1)).save(out_png)
+def check() -> None:
+    """Raises OSError where there is no ffmpeg."""
+    _ffmpeg()
 
 
 def small_gif(
-    video: str | Path, out_gif: str | Path, *, width: int = 320, max_seconds: float = 6.0
+    video: str | Path, out_gif: str | Path, *, width: int = 480, max_seconds: float = 6.0
 ) -> None:
     """Write the first seconds of an MP4 file as a looping GIF, in real time.
 

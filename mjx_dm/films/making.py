@@ -1,0 +1,110 @@
+"""All the films that a command line asks for, each with its picture, its GIF and its sentence."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mjx_dm.checkpoints.manifest import CheckpointError
+from mjx_dm.checkpoints.policy import Policy
+from mjx_dm.config import ConfigError
+from mjx_dm.drawing import mp4
+from mjx_dm.drawing.opengl import draw
+from mjx_dm.drawing.shot import Shot, Tile
+from mjx_dm.evaluation.evaluate import Evaluation, NoScore
+from mjx_dm.films.episodes import episode_shot, poster
+from mjx_dm.films.many import training_shot, wall_shot
+from mjx_dm.films.options import EPISODES, FilmOptions
+from mjx_dm.films.trace import Trace
+from mjx_dm.films.worlds import worlds_shot
+from mjx_dm.tasks import LibraryTask
+from mjx_dm.tasks.task import Task
+
+Say = Callable[[str], object]
+
+
+def make_films(
+    policy: Policy,
+    task: Task | LibraryTask,
+    trace: Trace,
+    evaluation: Evaluation,
+    options: FilmOptions,
+    run_dir: Path,
+    out: Path,
+    say: Say,
+    complain: Say,
+) -> list[Path]:
+    """Writes each film of `options` into `out`, and beside it a picture, and a GIF if asked for;
+    returns the films that were made.
+
+    trace: of the episodes of `evaluation`. say, complain: are told each film, and in one sentence
+    each film that could not be made.
+    """
+    if isinstance(task, LibraryTask) and not task.is_filmed:
+        say(f"There is no video: {task.name} has no MuJoCo model to be drawn with.")
+        return []
+    made = []
+    for kind in dict.fromkeys(options.film):
+        try:
+            name, shot, picture = _film(kind, policy, task, trace, evaluation, options, run_dir)
+            path = out / name
+            say(f"Drawing {kind}: {shot.frames} frames, {shot.size[0]}x{shot.size[1]}, to {path}")
+            draw([(shot, path), (picture, path.with_suffix(".png"))])
+            if options.gif:
+                mp4.small_gif(path, path.with_suffix(".gif"))
+        except (OSError, RuntimeError, ConfigError, CheckpointError, NoScore) as error:
+            said = " ".join(str(error).split()).rstrip(".")
+            complain(f"The scores stand, but no video could be written ({kind}): {said}.")
+            continue
+        say(f"Video ({kind}): {path}")
+        made.append(path)
+    return made
+
+
+def _film(
+    kind: str,
+    policy: Policy,
+    task: Task | LibraryTask,
+    trace: Trace,
+    evaluation: Evaluation,
+    options: FilmOptions,
+    run_dir: Path,
+) -> tuple[str, Shot, Shot]:
+    """The file's name, the film, and the picture that goes beside it."""
+    name, seed = f"step_{int(policy.env_steps):012d}_{kind}", evaluation.seed
+    if kind in EPISODES:
+        number = episode_of(kind, evaluation)
+        shot = episode_shot(task, trace.episode(number), options, last=kind == "worst")
+        return f"{name}_seed_{seed + number}.mp4", shot, poster(shot)
+    if kind == "wall":
+        shot = wall_shot(policy, task, trace, seed, options)
+    elif kind == "training":
+        shot = training_shot(run_dir, task, seed, options)
+    else:
+        shot = worlds_shot(policy, task, seed, options)
+    return f"{name}.mp4", shot, _middle(shot)
+
+
+def episode_of(kind: str, evaluation: Evaluation) -> int:
+    """The number of the best, median or worst episode."""
+    if kind == "median":
+        return evaluation.median_episode
+    choose = np.argmax if kind == "best" else np.argmin
+    return int(choose(evaluation.returns))
+
+
+def _middle(shot: Shot) -> Shot:
+    """One frame of a film, from its middle."""
+    return dataclasses.replace(shot, tiles=tuple(_frame(x, shot.frames // 2) for x in shot.tiles))
+
+
+def _frame(tile: Tile, frame: int) -> Tile:
+    at = min(frame, len(tile.qpos) - 1)
+    cut: dict[str, Any] = {
+        name: None if (x := getattr(tile, name)) is None else x[at : at + 1]
+        for name in ("qpos", "place", "qvel", "ctrl")
+    }
+    over = tile.ends is not None and frame >= tile.ends
+    return Tile(**cut, captions=tile.captions[at : at + 1], ends=0 if over else None)
