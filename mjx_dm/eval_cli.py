@@ -18,25 +18,39 @@ from mjx_dm.files import write_json
 class EvalOptions:
     """Score a policy in its task on the CPU and film its median episode."""
 
-    run_dir: tyro.conf.Positional[Path]
+    run_dir: tyro.conf.Positional[Path | None] = None
     """The run directory, as given to train.py, its folder best (the policy that scored best), or a
     policy.json."""
+    across: tuple[Path, ...] = ()
+    """Compare these runs instead, seeds of the same settings together; a score that is there
+    already is read, and nothing is filmed."""
     episodes: int = 10
     """Whole episodes to play."""
     seed: int = 1000
     """Episode i is reset with seed + i."""
-    action_rule: str = "mean"
+    action_rule: tuple[str, ...] = ("mean",)
     """How the policy acts: mean (the mixture's, or sac's tanh of the mean), sample, heaviest (the
     mean of that component), best_component (the component mean with the highest Q) or best_of (16
-    samples, by Q)."""
+    samples, by Q). Of several, each plays the same episodes; the first is filmed."""
+    transfer: bool = False
+    """Also play under every engine and physics that can run here."""
     out: Path | None = None
-    """Where eval.json and the video go; by default RUN_DIR/eval and RUN_DIR/videos."""
+    """Where eval.json and the video go, by default RUN_DIR/eval and RUN_DIR/videos; with --across,
+    where across.json goes, by default the present folder."""
     video: bool = True
     """Write an MP4 of the episode with the median return, and a strip of its frames."""
 
     @property
+    def policy(self) -> Path:
+        """What holds the policy; there is one where `problem` finds nothing."""
+        assert self.run_dir is not None
+        return self.run_dir
+
+    @property
     def score_dir(self) -> Path:
-        """Where eval.json goes."""
+        """Where the scores go."""
+        if self.across:
+            return self.out or Path()
         return self.out or self.folder / "eval"
 
     @property
@@ -47,7 +61,7 @@ class EvalOptions:
     @property
     def folder(self) -> Path:
         """The run directory, its folder best, or where the policy.json is."""
-        return self.run_dir.parent if self.run_dir.is_file() else self.run_dir
+        return self.policy.parent if self.policy.is_file() else self.policy
 
     def problem(self) -> str | None:
         """One sentence about what is wrong, or None."""
@@ -55,23 +69,47 @@ class EvalOptions:
             return f"--episodes must be at least 1, got {self.episodes}."
         if not 0 <= self.seed <= 2**32 - self.episodes:
             return f"--seed must lie in [0, 2^32 - episodes], got {self.seed}."
-        if self.action_rule not in ACTION_RULES:
-            rules = ", ".join(ACTION_RULES)
-            return f"--action-rule {self.action_rule} is unknown; choose from {rules}."
-        if not self.run_dir.exists():
-            return (
-                f"There is no run directory {self.run_dir}: give the --run-dir of a training run, "
-                "or a folder of benchmarks/policies."
-            )
-        if self.run_dir.is_file() or (self.run_dir / "policy.json").exists():
-            return None
-        checkpoints = self.run_dir / "checkpoints"
-        if not checkpoints.is_dir() or not any(checkpoints.iterdir()):
-            return (
-                f"{self.run_dir} holds no checkpoint and no policy.json: train.py writes "
-                f"checkpoints to {checkpoints}."
-            )
+        return self._about_rules() or self._about_runs()
+
+    def _about_rules(self) -> str | None:
+        for rule in self.action_rule:
+            if rule not in ACTION_RULES:
+                rules = ", ".join(ACTION_RULES)
+                hint = " The run stands before --action-rule." if Path(rule).exists() else ""
+                return f"--action-rule {rule} is unknown; choose from {rules}.{hint}"
+        if not self.action_rule or len(set(self.action_rule)) < len(self.action_rule):
+            return "--action-rule takes one rule or several different ones."
+        if self.across and (len(self.action_rule) > 1 or self.transfer):
+            return "--across compares runs under one --action-rule and without --transfer."
         return None
+
+    def _about_runs(self) -> str | None:
+        if bool(self.across) == (self.run_dir is not None):
+            return "give one run, or several with --across."
+        places = [path.resolve() for path in self.across]
+        twice = [x for x, y in zip(self.across, places, strict=True) if places.count(y) > 1]
+        if twice:
+            return f"--across: {twice[0]} is given twice and would count as two runs."
+        found = (problem_of(path) for path in self.across or (self.policy,))
+        return next(filter(None, found), None)
+
+
+def problem_of(path: Path) -> str | None:
+    """One sentence where `path` holds no policy, or None."""
+    if not path.exists():
+        return (
+            f"There is no run directory {path}: give the --run-dir of a training run, "
+            "or a folder of benchmarks/policies."
+        )
+    if path.is_file() or (path / "policy.json").exists():
+        return None
+    checkpoints = path / "checkpoints"
+    if not checkpoints.is_dir() or not any(checkpoints.iterdir()):
+        return (
+            f"{path} holds no checkpoint and no policy.json: train.py writes "
+            f"checkpoints to {checkpoints}."
+        )
+    return None
 
 
 def eval_main(arguments: list[str] | None = None) -> int:
@@ -96,47 +134,109 @@ def _eval(options: EvalOptions) -> int:
     # One policy call per step is too little work for a GPU, which a training run may be using.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     from mjx_dm import device
-    from mjx_dm.checkpoints.policy import load_policy
-    from mjx_dm.evaluation import evaluate
-    from mjx_dm.evaluation import films as render
-    from mjx_dm.report.live import rewrite_page
+    from mjx_dm.evaluation.acting import NoScore
 
     try:
         device.check()
-        policy = load_policy(options.run_dir, options.action_rule)
-        task = policy.own_task()
+        return _across(options) if options.across else _score(options)
     except (CheckpointError, ConfigError) as error:
         return complain("eval_render.py", str(error), 2)
-    trace = render.Trace()
-    try:
-        evaluation = evaluate.evaluate(
-            policy, task, episodes=options.episodes, seed=options.seed, on_step=trace
-        )
-    except evaluate.NoScore as error:
+    except NoScore as error:
         return complain("eval_render.py", str(error), 1)
 
-    report = {
-        **evaluation.to_json(),
-        "checkpoint": policy.checkpoint,
-        "env_steps": int(policy.env_steps),
-        "action_rule": policy.action_rule,
-    }
+
+def _score(options: EvalOptions) -> int:
+    """One policy: its scores, its film, the page of its run."""
+    from mjx_dm.checkpoints.policy import load_policy
+    from mjx_dm.evaluation import evaluate
+    from mjx_dm.evaluation import films as render
+    from mjx_dm.report import tables
+    from mjx_dm.report.live import rewrite_page
+    from mjx_dm.report.scores import rule_report
+
+    # All of them first: an unknown one is told before anything is played.
+    policies = {rule: load_policy(options.policy, rule) for rule in options.action_rule}
+    policy = next(iter(policies.values()))
+    task = policy.own_task()
+    if options.transfer:
+        _check_transfer(task)
+    trace = render.Trace()
+    evaluations = [
+        evaluate.evaluate(
+            acting,
+            task,
+            episodes=options.episodes,
+            seed=options.seed,
+            on_step=trace if acting is policy else None,
+        )
+        for acting in policies.values()
+    ]
+    evaluation = evaluations[0]
+    rules = [
+        rule_report(played, acting, rule)
+        for played, (rule, acting) in zip(evaluations, policies.items(), strict=True)
+    ]
+    report = {**rules[0], "rules": rules}
     # Whoever reads it may have closed the pipe; Rich ends the program there.
     with contextlib.suppress(OSError, SystemExit):
-        _print_table(report, evaluation.played_in)
-    path = options.score_dir / "eval.json"
-    try:
-        write_json(path, report)
-    except OSError as error:
-        return complain("eval_render.py", f"{path} cannot be written: {error.strerror}.", 1)
-    # Not through rich: a long path must stay on one line.
-    say(f"Scores: {path}")
+        tables.print_scores(rules, evaluation.played_in)
+    if options.transfer:
+        report["transfer"] = _transfer(policy, task, options, rules[0])
+    if status := _write(options.score_dir / "eval.json", report):
+        return status
     if options.video:
         median = evaluation.median_episode
         name = f"step_{report['env_steps']:012d}_seed_{options.seed + median}.mp4"
         _film(task, trace.qpos.get(median, []), options.video_dir / name)
     if page := rewrite_page(options.folder):
         say(f"Page of the run: {page}")
+    return 0
+
+
+def _check_transfer(task: Any) -> None:
+    from mjx_dm.tasks import LibraryTask
+
+    if isinstance(task, LibraryTask):
+        raise ConfigError(
+            f"--transfer: {task.name} is simulated by its own library alone; leave it out."
+        )
+
+
+def _transfer(
+    policy: Any, task: Any, options: EvalOptions, score: dict[str, Any]
+) -> list[dict[str, Any]]:
+    from mjx_dm.evaluation.transfer import transfers
+    from mjx_dm.report import tables
+
+    found = []
+    for one in transfers(policy, task, episodes=options.episodes, seed=options.seed):
+        say(f"Played under {one.engine} {one.physics}.")
+        found.append(one)
+    with contextlib.suppress(OSError, SystemExit):
+        tables.print_transfers(score, found)
+    return [one.to_json() for one in found]
+
+
+def _across(options: EvalOptions) -> int:
+    """Several runs, compared."""
+    from mjx_dm.report import across, tables
+    from mjx_dm.report.run_scores import scores_of
+
+    rule, episodes, seed = options.action_rule[0], options.episodes, options.seed
+    groups = across.grouped(scores_of(options.across, rule, episodes, seed, say))
+    with contextlib.suppress(OSError, SystemExit):
+        tables.print_groups(groups)
+    told = {"action_rule": rule, "episodes": episodes, "seed": seed, **across.report(groups)}
+    return _write(options.score_dir / "across.json", told)
+
+
+def _write(path: Path, report: dict[str, Any]) -> int:
+    try:
+        write_json(path, report)
+    except OSError as error:
+        return complain("eval_render.py", f"{path} cannot be written: {error.strerror}.", 1)
+    # Not through rich: a long path must stay on one line.
+    say(f"Scores: {path}")
     return 0
 
 
@@ -158,23 +258,3 @@ def _film(task: Any, qpos: list[Any], path: Path) -> None:
     say(f"Video of the median episode: {path}")
     if render.find_gl() is None:
         say(f"It was drawn without OpenGL. {render.gl_advice()}")
-
-
-def _print_table(report: dict[str, Any], played_in: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("seed", "return", "length")
-    for column in table.columns:
-        column.justify = "right"
-    for seed, score, length in zip(
-        report["seeds"], report["returns"], report["lengths"], strict=True
-    ):
-        table.add_row(str(seed), f"{score:.1f}", str(length))
-    console = Console(highlight=False)
-    console.print(f"{played_in}, policy after {report['env_steps']:,} steps of training")
-    console.print(table)
-    console.print(
-        f"return {report['mean']:.1f} ± {report['std']:.1f} (median {report['median']:.1f}) over "
-        f"{report['episodes']} episodes, action rule: {report['action_rule']}"
-    )

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 import eval_render
-from mjx_dm import eval_cli
 from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.config import ConfigError
 from mjx_dm.evaluation import films as render
 from mjx_dm.evaluation import mp4
 from mjx_dm.evaluation.drawing import drawing_model, ray_frames
 from mjx_dm.evaluation.evaluate import evaluate
+from mjx_dm.report import tables
 from mjx_dm.tasks import get_task
 from mjx_dm.tasks.task import Task
 
@@ -246,7 +246,7 @@ def test_eval_render_writes_scores_that_nobody_reads(run_dir, monkeypatch) -> No
     def closed(*_):
         raise SystemExit(1)  # as Rich ends a program whose pipe is closed
 
-    monkeypatch.setattr(eval_cli, "_print_table", closed)
+    monkeypatch.setattr(tables, "print_scores", closed)
     assert eval_render.main([str(run_dir), "--episodes", "1", "--no-video"]) == 0
     assert (run_dir / "eval" / "eval.json").exists()
 
