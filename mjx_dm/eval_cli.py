@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
@@ -18,7 +19,7 @@ from mjx_dm.files import write_json
 class EvalOptions:
     """Score a policy in its task on the CPU and film its median episode."""
 
-    run_dir: tyro.conf.Positional[Path | None] = None
+    run_dir: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")] = None
     """The run directory, as given to train.py, its folder best (the policy that scored best), or a
     policy.json."""
     across: tuple[Path, ...] = ()
@@ -150,6 +151,7 @@ def _score(options: EvalOptions) -> int:
     from mjx_dm.checkpoints.policy import load_policy
     from mjx_dm.evaluation import evaluate
     from mjx_dm.evaluation import films as render
+    from mjx_dm.evaluation.transfer import transfers
     from mjx_dm.report import tables
     from mjx_dm.report.live import rewrite_page
     from mjx_dm.report.scores import rule_report
@@ -158,17 +160,12 @@ def _score(options: EvalOptions) -> int:
     policies = {rule: load_policy(options.policy, rule) for rule in options.action_rule}
     policy = next(iter(policies.values()))
     task = policy.own_task()
-    if options.transfer:
-        _check_transfer(task)
+    asked: dict[str, Any] = {"episodes": options.episodes, "seed": options.seed}
+    # Nothing is played yet, but what cannot be is told.
+    elsewhere = transfers(policy, task, **asked) if options.transfer else None
     trace = render.Trace()
     evaluations = [
-        evaluate.evaluate(
-            acting,
-            task,
-            episodes=options.episodes,
-            seed=options.seed,
-            on_step=trace if acting is policy else None,
-        )
+        evaluate.evaluate(acting, task, **asked, on_step=trace if acting is policy else None)
         for acting in policies.values()
     ]
     evaluation = evaluations[0]
@@ -180,8 +177,8 @@ def _score(options: EvalOptions) -> int:
     # Whoever reads it may have closed the pipe; Rich ends the program there.
     with contextlib.suppress(OSError, SystemExit):
         tables.print_scores(rules, evaluation.played_in)
-    if options.transfer:
-        report["transfer"] = _transfer(policy, task, options, rules[0])
+    if elsewhere is not None:
+        report["transfer"] = _transfer(elsewhere, rules[0])
     if status := _write(options.score_dir / "eval.json", report):
         return status
     if options.video:
@@ -193,28 +190,16 @@ def _score(options: EvalOptions) -> int:
     return 0
 
 
-def _check_transfer(task: Any) -> None:
-    from mjx_dm.tasks import LibraryTask
-
-    if isinstance(task, LibraryTask):
-        raise ConfigError(
-            f"--transfer: {task.name} is simulated by its own library alone; leave it out."
-        )
-
-
-def _transfer(
-    policy: Any, task: Any, options: EvalOptions, score: dict[str, Any]
-) -> list[dict[str, Any]]:
-    from mjx_dm.evaluation.transfer import transfers
+def _transfer(found: Iterable[Any], score: dict[str, Any]) -> list[dict[str, Any]]:
     from mjx_dm.report import tables
 
-    found = []
-    for one in transfers(policy, task, episodes=options.episodes, seed=options.seed):
+    played = []
+    for one in found:
         say(f"Played under {one.engine} {one.physics}.")
-        found.append(one)
+        played.append(one)
     with contextlib.suppress(OSError, SystemExit):
-        tables.print_transfers(score, found)
-    return [one.to_json() for one in found]
+        tables.print_transfers(score, played)
+    return [one.to_json() for one in played]
 
 
 def _across(options: EvalOptions) -> int:

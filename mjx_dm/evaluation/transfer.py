@@ -12,6 +12,7 @@ import numpy as np
 from mjx_dm.config import ConfigError
 from mjx_dm.envs.batch import BatchEnv, make_env
 from mjx_dm.evaluation.acting import Acts
+from mjx_dm.tasks import LibraryTask
 from mjx_dm.tasks.task import Task
 
 PHYSICS = ("exact", "fast")
@@ -55,25 +56,32 @@ def engines_here() -> tuple[str, ...]:
 
 def transfers(
     policy: Acts,
-    task: Task,
+    task: Task | LibraryTask,
     *,
     episodes: int,
     seed: int,
     engines: Iterable[str] | None = None,
     physics: Iterable[str] = PHYSICS,
 ) -> Iterator[Transfer]:
-    """One Transfer for each engine, by default each that can run here, and each physics.
+    """One Transfer for each engine, by default each that can run here, and each physics, played as
+    it is asked for.
 
-    Starts are those of `seed`, the same for every physics of an engine.
+    Starts are those of `seed`, the same for every physics of an engine. Raises ConfigError where
+    the task is one of a library, which alone simulates it.
     """
-    for engine in engines_here() if engines is None else engines:
-        for kind in physics:
-            try:
-                env = make_env(episodes, task, engine, kind)
-            except ConfigError as error:
-                yield Transfer(engine, kind, problem=str(error))
-            else:
-                yield played(policy, env, seed, engine, kind)
+    if isinstance(task, LibraryTask):
+        raise ConfigError(f"--transfer: {task.name} is simulated by its own library alone.")
+    robot = task
+
+    def one(engine: str, kind: str) -> Transfer:
+        try:
+            env = make_env(episodes, robot, engine, kind)
+        except ConfigError as error:
+            return Transfer(engine, kind, problem=str(error))
+        return played(policy, env, seed, engine, kind)
+
+    chosen = engines_here() if engines is None else engines
+    return (one(engine, kind) for engine in chosen for kind in physics)
 
 
 def played(policy: Acts, env: BatchEnv, seed: int, engine: str, physics: str) -> Transfer:

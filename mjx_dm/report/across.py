@@ -30,9 +30,12 @@ class RunScore(NamedTuple):
 
     @property
     def task(self) -> str:
-        options = self.evaluation.to_json().get("options")
-        with_options = f" with {json.dumps(options, sort_keys=True)}" if options else ""
-        return f"{self.evaluation.gym_id or self.evaluation.task}{with_options}"
+        return self.evaluation.gym_id or self.evaluation.task
+
+    @property
+    def task_with_options(self) -> str:
+        options = self.evaluation.to_json().get("options", {})
+        return f"{self.task} with {json.dumps(options, sort_keys=True)}"
 
 
 class Group(NamedTuple):
@@ -60,7 +63,7 @@ def grouped(runs: Sequence[RunScore]) -> list[Group]:
         settings = (
             str(run.path) if run.settings is None else json.dumps(run.settings, sort_keys=True)
         )
-        found.setdefault((run.task, settings), []).append(run)
+        found.setdefault((run.task_with_options, settings), []).append(run)
     for group in found.values():
         seen: dict[int, RunScore] = {}
         for run in group:
@@ -73,11 +76,14 @@ def grouped(runs: Sequence[RunScore]) -> list[Group]:
                 )
             seen[run.seed] = run
     groups = []
+    made_with = {run.task_with_options: run.task for run in runs}
     for (task, _), group in found.items():
         peers = [some[0] for (of, _), some in found.items() if of == task]
         means = np.array([run.evaluation.mean for run in group])
         estimates = bootstrapped(means), bootstrapped(means, of_middle=True)
-        groups.append(Group(task, _label(group[0], peers), group, *estimates))
+        is_alone = list(made_with.values()).count(group[0].task) == 1
+        title = group[0].task if is_alone else task
+        groups.append(Group(title, _label(group[0], peers), group, *estimates))
     return groups
 
 

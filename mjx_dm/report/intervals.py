@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -47,7 +47,8 @@ def chance_of_more(a: np.ndarray, b: np.ndarray) -> Estimate:
     of the two by itself.
     """
 
-    def share(a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
+    def share(a: np.ndarray, b: np.ndarray, axis: int = -1) -> Any:
+        # SciPy draws many samples at once, along the axes before.
         apart = a[..., :, None] - b[..., None, :]
         return (0.5 * (np.sign(apart) + 1.0)).mean((-2, -1))
 

@@ -9,8 +9,7 @@ from rich.table import Table
 from mjx_dm.evaluation.transfer import Transfer
 from mjx_dm.report.across import Group, comparisons
 from mjx_dm.report.intervals import Estimate
-
-NOTHING = "–"
+from mjx_dm.report.words import NOTHING, number
 
 
 def print_scores(rules: Sequence[Mapping[str, Any]], played_in: str) -> None:
@@ -20,11 +19,11 @@ def print_scores(rules: Sequence[Mapping[str, Any]], played_in: str) -> None:
     seeds = f"seeds {first['seeds'][0]} to {first['seeds'][-1]}"
     console.print(f"over {first['episodes']} episodes, {seeds}")
     has_speed = any("speed" in rule for rule in rules)
-    speed = ["speed\nm/s"] if has_speed else []
+    speed = ["m/s"] if has_speed else []
     table = _table(
         "action rule",
-        "return ± std\n95% of the mean",
-        "interquartile mean\n95%",
+        "return ± std\n95% interval",
+        "IQM\n95% interval",
         "median",
         "falls",
         *speed,
@@ -40,7 +39,7 @@ def print_scores(rules: Sequence[Mapping[str, Any]], played_in: str) -> None:
         )
     console.print(table)
     if names := dict.fromkeys(name for rule in rules for name in rule.get("terms", ())):
-        table = _table("reward by term, of an episode", *(rule["rule"] for rule in rules))
+        table = _table("reward by term", *(rule["rule"] for rule in rules))
         for name in names:
             terms = (rule.get("terms", {}).get(name) for rule in rules)
             table.add_row(name, *(f"{x:.1f}" if isinstance(x, float) else NOTHING for x in terms))
@@ -74,9 +73,7 @@ def print_groups(groups: Sequence[Group]) -> None:
     for task in dict.fromkeys(group.task for group in groups):
         console.print(task)
         of_task = [group for group in groups if group.task == task]
-        table = _table(
-            "settings", "runs", "mean of the means\n95%", "interquartile mean\n95%", left=1
-        )
+        table = _table("settings", "runs", "mean\n95% interval", "IQM\n95% interval", left=1)
         for group in of_task:
             both = (_estimate(x) for x in (group.mean, group.middle))
             table.add_row(group.label, str(len(group.runs)), *both)
@@ -124,7 +121,7 @@ def _episodes(rule: Mapping[str, Any]) -> Table:
 
 
 def _ends(interval: Sequence[float] | None) -> str:
-    return f"{interval[0]:.1f} to {interval[1]:.1f}" if interval else ""
+    return f"{number(interval[0])} to {number(interval[1])}" if interval else ""
 
 
 def _estimate(estimate: Estimate) -> str:
