@@ -1,9 +1,6 @@
-"""What a policy earns under every engine and physics.
+"""What several policies earn under every engine and physics: eval_render.py --transfer of each.
 
 python benchmarks/transfer.py POLICY... --engines mujoco mjx --out FILE
-
-Beside its return in the task's Gymnasium environment: by its mean action, one episode a world, from
-starts that are the same for every physics of an engine.
 """
 
 import dataclasses
@@ -11,8 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 import tyro
 from rich.console import Console
 from rich.table import Table
@@ -20,8 +15,8 @@ from rich.table import Table
 from mjx_dm.checkpoints.policy import Policy, load_policy
 from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.config import ConfigError
-from mjx_dm.envs.batch import BatchEnv, make_env
 from mjx_dm.evaluation.evaluate import evaluate
+from mjx_dm.evaluation.transfer import PHYSICS, transfers
 from mjx_dm.files import write_json
 
 
@@ -36,7 +31,7 @@ class Options:
     seed: int = 1000
     engines: tuple[str, ...] = ("mujoco",)
     """Any of: mujoco mjx warp."""
-    physics: tuple[str, ...] = ("exact", "fast")
+    physics: tuple[str, ...] = PHYSICS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,26 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def score(policy: Policy, env: BatchEnv, seed: int) -> dict[str, float]:
-    """The mean action's return over one episode a world of `env`."""
-    step = jax.jit(env.step)
-    state = jax.jit(env.reset)(jax.random.key(seed))
-    total, live = np.zeros(env.num_envs), np.ones(env.num_envs, bool)
-    while live.any():
-        state = step(state, policy.act(np.asarray(state.obs)))
-        total[live] += np.asarray(state.reward)[live]
-        live &= ~np.asarray(state.terminated | state.truncated)
-    return {"mean": float(total.mean()), "std": float(total.std())}
-
-
 def _row(path: str, policy: Policy, options: Options) -> dict[str, Any]:
     task = policy.own_task()
-    played = evaluate(policy, task, episodes=options.episodes, seed=options.seed)
+    asked: dict[str, Any] = {"episodes": options.episodes, "seed": options.seed}
+    played = evaluate(policy, task, **asked)
     returns = {"Gymnasium": {"mean": played.mean, "std": played.std}}
-    for engine in options.engines:
-        for physics in options.physics:
-            env = make_env(options.episodes, task, engine, physics)
-            returns[f"{engine} {physics}"] = score(policy, env, options.seed)
+    for one in transfers(policy, task, **asked, engines=options.engines, physics=options.physics):
+        if one.problem:
+            raise ConfigError(one.problem)
+        told = one.to_json()
+        returns[f"{one.engine} {one.physics}"] = {x: told[x] for x in ("mean", "std")}
     return {"policy": path, "task": task.name, "returns": returns}
 
 

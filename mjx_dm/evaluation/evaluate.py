@@ -3,16 +3,11 @@
 A task that has none is scored by its own functions: `own_world`.
 """
 
-import math
-import platform
 import re
-import statistics
 import threading
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from importlib import metadata
 from typing import Any, cast
 
 import gymnasium
@@ -22,88 +17,17 @@ from gymnasium.envs.mujoco import MujocoEnv
 
 from mjx_dm.evaluation import library
 from mjx_dm.evaluation.acting import ACT_ROWS, Act, Acts, NoScore, OnStep, actions_of
-from mjx_dm.evaluation.own_world import SCORED_BY, OwnWorld, judge_of
+from mjx_dm.evaluation.own_world import OwnWorld, judge_of
+from mjx_dm.evaluation.score import Evaluation, Tally
 from mjx_dm.host import cores
 from mjx_dm.tasks import LibraryTask, any_task
 from mjx_dm.tasks.task import Task
 
 __all__ = ["ACT_ROWS", "Act", "Acts", "Evaluation", "NoScore", "OnStep", "evaluate"]
 
-_OWN_SIMULATION = "the task's own simulation; no Gymnasium environment was asked"
 # MuJoCo's handler of warnings and Python's filters are the process's, and runs in several threads
 # may be scored at once.
 _MAKING = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Returns and lengths of whole episodes; episode i was reset with seed + i.
-
-    returns: undiscounted sums of the environment's reward, one per episode, finite.
-    lengths: environment steps, 1 to the environment's time limit.
-    task, gym_id, options: the task's name, its Gymnasium environment (None where the task has none
-        and its own functions were asked), and what that was made with.
-    simulation: what simulated a task of another library, which has no gym_id.
-    """
-
-    returns: tuple[float, ...]
-    lengths: tuple[int, ...]
-    seed: int
-    task: str
-    gym_id: str | None
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    simulation: str | None = None
-    packages: tuple[str, ...] = ("gymnasium",)
-
-    @property
-    def mean(self) -> float:
-        return statistics.fmean(self.returns)
-
-    @property
-    def std(self) -> float:
-        """The spread between episodes, as a population (numpy's default, ddof=0)."""
-        return statistics.pstdev(self.returns)
-
-    @property
-    def median(self) -> float:
-        return statistics.median(self.returns)
-
-    @property
-    def median_episode(self) -> int:
-        """The episode whose return is the median, or the lower of the two middle ones."""
-        return self.returns.index(statistics.median_low(self.returns))
-
-    @property
-    def played_in(self) -> str:
-        """What the episodes were, in words: the Gymnasium environment, or that there is none."""
-        if self.simulation:
-            return f"{self.task} in its own simulation, {self.simulation}"
-        return self.gym_id or f"{self.task}, scored by {SCORED_BY}"
-
-    def to_json(self) -> dict[str, Any]:
-        """A dict of plain values: the scores, what was played and with which versions.
-
-        "env" is null where no Gymnasium environment was asked; "scored_by" says what was, then.
-        "options" is there where the environment was made with any. JSON knows no infinity: a bound
-        that is infinite is written as a string, "inf" or "-inf".
-        """
-        options = {"options": _plain(self.options)} if self.options else {}
-        own: dict[str, Any] = {} if self.gym_id else {"task": self.task, "scored_by": SCORED_BY}
-        if self.simulation:
-            own |= {"simulation": self.simulation, "scored_by": _OWN_SIMULATION}
-        return {
-            "env": self.gym_id,
-            **own,
-            **options,
-            "episodes": len(self.returns),
-            "mean": self.mean,
-            "std": self.std,
-            "median": self.median,
-            "returns": list(self.returns),
-            "lengths": list(self.lengths),
-            "seeds": [self.seed + i for i in range(len(self.returns))],
-            "versions": _versions(self.packages),
-        }
 
 
 def evaluate(
@@ -136,19 +60,24 @@ def evaluate(
     act = policy.act if isinstance(policy, Acts) else policy
     task = any_task(task)
     if isinstance(task, LibraryTask):
-        returns, lengths = library.play(task, act, episodes, seed, on_step)
         return Evaluation(
-            returns, lengths, seed, task.name, None, task.options, task.simulation, task.packages
+            **library.play(task, act, episodes, seed, on_step).total(),
+            seed=seed,
+            task=task.name,
+            gym_id=None,
+            options=task.options,
+            simulation=task.simulation,
+            packages=task.packages,
         )
     envs: list[gymnasium.Env | OwnWorld] = []
     try:
         with _MAKING:
             envs += [_make_world(task) for _ in range(episodes)]
-        returns, lengths = _play(envs, act, task, seed, on_step)
+        played = _play(envs, act, task, seed, on_step).total()
     finally:
         for env in envs:
             env.close()
-    return Evaluation(returns, lengths, seed, task.name, task.gym_id, task.options)
+    return Evaluation(**played, seed=seed, task=task.name, gym_id=task.gym_id, options=task.options)
 
 
 def random_policy(task: str | Task | LibraryTask = "Humanoid-v4", seed: int = 0) -> Act:
@@ -168,16 +97,17 @@ def _play(
     task: Task,
     seed: int,
     on_step: OnStep | None,
-) -> tuple[tuple[float, ...], tuple[int, ...]]:
-    """Returns and lengths of one episode of every env."""
+) -> Tally:
+    """One episode of every env."""
     episodes = len(envs)
-    returns, lengths = [0.0] * episodes, [0] * episodes
+    tally, forward = Tally(episodes), _Forward(task, episodes)
     rows = -(-episodes // ACT_ROWS) * ACT_ROWS
     obs = np.zeros((rows, task.spaces.obs_size), np.float32)
     for i, env in enumerate(envs):
         obs[i] = env.reset(seed=seed + i)[0]
         if on_step is not None:
             on_step(i, _data(env))
+        forward.begin(i, _data(env))
 
     live = list(range(episodes))
     with ThreadPoolExecutor(cores()) as pool:
@@ -185,19 +115,59 @@ def _play(
             action = actions_of(act, task.spaces.action_size, obs, live)
             still_live = []
             for i, outcome in zip(live, _step_all(pool, envs, action, live), strict=True):
-                next_obs, reward, terminated, truncated, _ = outcome
+                next_obs, reward, terminated, truncated, info = outcome
+                data = _data(envs[i])
                 reward = float(reward)  # the pendulum's is an int
-                _check_step(_data(envs[i]), reward, next_obs, seed + i, lengths[i])
-                returns[i] += reward
-                lengths[i] += 1
+                _check_step(data, reward, next_obs, seed + i, tally.lengths[i])
+                speed = forward.speed(i, data, info)
+                tally.add(i, reward, bool(terminated), speed, _terms(envs[i], info))
                 if on_step is not None:
-                    on_step(i, _data(envs[i]))
+                    on_step(i, data)
                 ended = terminated or truncated
                 obs[i] = 0.0 if ended else next_obs
                 if not ended:
                     still_live.append(i)
             live = still_live
-    return tuple(returns), tuple(lengths)
+    return tally
+
+
+class _Forward:
+    """Speed along x of a step, m/s: as the environment tells it, else that of the robot's root."""
+
+    def __init__(self, task: Task, episodes: int):
+        self._seconds = task.step_seconds
+        self._at = _root_x(task.model)
+        self._x = [0.0] * episodes
+
+    def begin(self, i: int, data: mujoco.MjData) -> None:
+        if self._at is not None:
+            self._x[i] = float(data.qpos[self._at])
+
+    def speed(self, i: int, data: mujoco.MjData, info: Mapping[str, Any]) -> float | None:
+        if "x_velocity" in info:
+            return float(info["x_velocity"])
+        if self._at is None:
+            return None
+        before = self._x[i]
+        self.begin(i, data)
+        return (self._x[i] - before) / self._seconds
+
+
+def _root_x(model: mujoco.MjModel) -> int | None:
+    """Where in qpos the root's x stands; None for a robot that is fixed to the world."""
+    if model.njnt and model.jnt_type[0] == mujoco.mjtJoint.mjJNT_FREE:
+        return int(model.jnt_qposadr[0])
+    planar = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, "rootx")
+    return int(model.jnt_qposadr[planar]) if planar >= 0 else None
+
+
+def _terms(env: gymnasium.Env | OwnWorld, info: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The reward's terms of a step, under Gymnasium's names, or the task's own."""
+    if isinstance(env, OwnWorld):
+        return env.terms
+    # The double pendulum calls two of its three penalties.
+    named = ("reward_", "distance_penalty", "velocity_penalty")
+    return {name: x for name, x in info.items() if name.startswith(named)}
 
 
 def _step_all(
@@ -208,8 +178,9 @@ def _step_all(
 ) -> list[tuple]:
     """Step the live envs, a contiguous share per core; outcomes in the order of `live`.
 
-    mj_step releases the GIL: 3,080 steps/s against 1,810 in a loop (20 episodes, 2 cores). A
-    world's outcome depends on its own state and action alone, so the shares cannot change it.
+    mj_step releases the GIL, and a thread takes less of a core than AsyncVectorEnv's process an
+    environment: benchmarks/eval_speed.py. A world's outcome depends on its own state and action
+    alone, so the shares cannot change it.
     """
     size = -(-len(live) // cores())
     shares = [live[first : first + size] for first in range(0, len(live), size)]
@@ -267,24 +238,3 @@ def _data(env: gymnasium.Env | OwnWorld) -> mujoco.MjData:
     if isinstance(env, OwnWorld):
         return env.data
     return cast(MujocoEnv, env.unwrapped).data
-
-
-def _plain(value: Any) -> Any:
-    """The same in what JSON has: lists, and strings for what is not finite."""
-    if isinstance(value, Mapping):
-        return {key: _plain(x) for key, x in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(x) for x in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
-
-
-def _versions(packages: tuple[str, ...]) -> dict[str, str | None]:
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in ("mujoco", *packages, "numpy", "jax"):
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = None
-    return versions

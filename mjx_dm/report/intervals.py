@@ -2,7 +2,7 @@
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -38,3 +38,23 @@ def of_moments(mean: float, std: float, count: int | float) -> Estimate:
         return Estimate(mean)
     reach = float(stats.t.ppf(0.975, count - 1)) * std / math.sqrt(count - 1)
     return Estimate(mean, mean - reach, mean + reach)
+
+
+def chance_of_more(a: np.ndarray, b: np.ndarray) -> Estimate:
+    """The probability that one of `a` (N,) is above one of `b` (M,), an equal one counting half.
+
+    rliable's probability of improvement, with the percentile bootstrap's interval, drawn from each
+    of the two by itself.
+    """
+
+    def share(a: np.ndarray, b: np.ndarray, axis: int = -1) -> Any:
+        # SciPy draws many samples at once, along the axes before.
+        apart = a[..., :, None] - b[..., None, :]
+        return (0.5 * (np.sign(apart) + 1.0)).mean((-2, -1))
+
+    value = float(share(a, b))
+    if min(len(a), len(b)) < 2:
+        return Estimate(value)
+    drawn = stats.bootstrap((a, b), share, method="percentile", rng=0)
+    interval = drawn.confidence_interval
+    return Estimate(value, float(interval.low), float(interval.high))

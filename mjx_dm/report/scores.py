@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mjx_dm.config import ACTION_RULES
+from mjx_dm.evaluation.score import Evaluation
 from mjx_dm.report.intervals import Estimate, bootstrapped, of_moments
 
 # Where eval_render.py leaves eval.json, for a run and for its best policy.
@@ -25,6 +26,9 @@ class Score(NamedTuple):
     std, median: of the returns; NaN where not known.
     seeds: of the first and the last episode, "" where not known.
     scored_by: what was asked in place of a Gymnasium environment, "" where one was.
+    falls: episodes that ended before their time limit, None where not known.
+    speed: mean along x, m/s; NaN where not known.
+    terms: means over episodes of the sums of the reward's terms.
     """
 
     place: str
@@ -39,6 +43,33 @@ class Score(NamedTuple):
     seeds: str
     versions: Mapping[str, str]
     scored_by: str = ""
+    falls: int | None = None
+    speed: float = math.nan
+    terms: Mapping[str, float] = {}
+
+
+def rule_report(evaluation: Evaluation, policy: Any, rule: str) -> dict[str, Any]:
+    """What eval.json tells of the episodes that `policy`, of load_policy, played by `rule`.
+
+    Intervals are the 95% ones of the bootstrap over episodes, [low, high], null for one episode.
+    """
+    returns = np.array(evaluation.returns)
+    mean, middle = bootstrapped(returns), bootstrapped(returns, of_middle=True)
+    return {
+        **evaluation.to_json(),
+        "mean_interval": ends_of(mean),
+        "iqm": middle.value,
+        "iqm_interval": ends_of(middle),
+        "checkpoint": policy.checkpoint,
+        "env_steps": int(policy.env_steps),
+        "rule": rule,
+        "action_rule": policy.action_rule,
+    }
+
+
+def ends_of(estimate: Estimate) -> list[float] | None:
+    """The ends of an interval for JSON, None where nothing can be told."""
+    return [estimate.low, estimate.high] if math.isfinite(estimate.low) else None
 
 
 def read_scores(run_dir: Path) -> tuple[list[Score], list[str]]:
@@ -47,7 +78,9 @@ def read_scores(run_dir: Path) -> tuple[list[Score], list[str]]:
     found, problems = [], []
     for path in sorted({path for place in _PLACES for path in run_dir.glob(place)}):
         try:
-            found.append(_score(json.loads(path.read_text()), str(path.relative_to(run_dir))))
+            raw = json.loads(path.read_text())
+            place = str(path.relative_to(run_dir))
+            found += [_score(one, place) for one in raw.get("rules") or [raw]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             problems.append(
                 f"{path.relative_to(run_dir)} holds no scores ({type(error).__name__}: {error}); "
@@ -93,6 +126,9 @@ def _score(raw: dict[str, Any], place: str) -> Score:
         seeds=f"{seeds[0]}–{seeds[-1]}" if seeds else "",
         versions={str(name): str(value) for name, value in dict(raw.get("versions", {})).items()},
         scored_by=str(raw.get("scored_by", "")),
+        falls=None if raw.get("falls") is None else int(raw["falls"]),
+        speed=float(raw.get("speed", math.nan)),
+        terms={str(name): float(x) for name, x in dict(raw.get("terms", {})).items()},
     )
 
 

@@ -66,18 +66,34 @@ def test_episode_scores_what_a_plain_gymnasium_loop_gives(name: str, options: di
         """Depends on every observation row, and goes beyond the box."""
         return 1.2 * high * np.clip(3 * obs[:, -size - 1 : -1] + obs[:, :1], -1.0, 1.0)
 
-    evaluation = evaluate(lean, task, episodes=2, seed=7)
+    ends: dict[int, np.ndarray] = {}
+
+    def keep(episode: int, data) -> None:
+        ends[episode] = data.qpos.copy()
+
+    evaluation = evaluate(lean, task, episodes=2, seed=7, on_step=keep)
     assert evaluate(lean, task, episodes=2, seed=7) == evaluation
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*-v4 is out of date.*")
         env = gymnasium.make(name, **options)
-    obs, _ = env.reset(seed=8)
-    total, length, ended = 0.0, 0, False
-    while not ended:
-        action = lean(obs[None].astype(np.float32))[0]
-        obs, reward, terminated, truncated, _ = env.step(action.astype(np.float64))
-        total, length, ended = total + reward, length + 1, terminated or truncated
-    assert (evaluation.returns[1], evaluation.lengths[1]) == (total, length)
+    for episode in range(2):
+        obs, _ = env.reset(seed=7 + episode)
+        total, infos, ended = 0.0, [], False
+        while not ended:
+            action = lean(obs[None].astype(np.float32))[0]
+            obs, reward, terminated, truncated, info = env.step(action.astype(np.float64))
+            total, ended = total + reward, terminated or truncated
+            infos.append(info)
+        found = evaluation.returns[episode], evaluation.lengths[episode]
+        assert found == (total, len(infos)) and evaluation.terminated[episode] == terminated
+        np.testing.assert_array_equal(ends[episode], env.unwrapped.data.qpos)
+        terms = {x for x in infos[0] if x.startswith("reward_")}
+        assert set(evaluation.terms) == terms and terms
+        for term in terms:
+            assert evaluation.terms[term][episode] == sum(info[term] for info in infos)
+        if "x_velocity" in infos[0]:
+            speed = np.mean([info["x_velocity"] for info in infos])
+            assert evaluation.speeds[episode] == pytest.approx(speed)
 
 
 def test_policy_may_act_by_a_method() -> None:
@@ -114,6 +130,7 @@ def test_a_score_without_gymnasium_says_so_and_is_the_same_twice() -> None:
     assert found == evaluate(act, own, episodes=3, seed=2) and found.lengths == (50, 50, 50)
     assert len(set(found.returns)) == 3
     assert evaluate(act, own, episodes=1, seed=4).returns == found.returns[2:]
+    np.testing.assert_allclose(np.sum(list(found.terms.values()), 0), found.returns, rtol=1e-5)
     report = found.to_json()
     assert report["env"] is None and report["task"] == "Mine"
     assert "no Gymnasium environment was asked" in report["scored_by"]

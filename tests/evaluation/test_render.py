@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import eval_render
-from mjx_dm import eval_cli
 from mjx_dm.checkpoints import policy
 from mjx_dm.checkpoints.saving import CheckpointError
 from mjx_dm.drawing import opengl
 from mjx_dm.evaluation.evaluate import evaluate
 from mjx_dm.films import making
+from mjx_dm.report import tables
 from mjx_dm.tasks import get_task
 
 SMALL = ["--width", "64", "--height", "48", "--seconds", "0.2"]
@@ -113,7 +113,7 @@ def test_eval_render_writes_scores_that_nobody_reads(run_dir, monkeypatch) -> No
     def closed(*_):
         raise SystemExit(1)  # as Rich ends a program whose pipe is closed
 
-    monkeypatch.setattr(eval_cli, "_print_table", closed)
+    monkeypatch.setattr(tables, "print_scores", closed)
     assert eval_render.main([str(run_dir), "--episodes", "1", "--no-video"]) == 0
     assert (run_dir / "eval" / "eval.json").exists()
 

@@ -1,6 +1,7 @@
 """Run directories for the tests of the page: written by the package's own writers, not trained."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from mjx_dm.evaluation.evaluate import Evaluation
 from mjx_dm.files import write_json
 from mjx_dm.presets import PRESETS
 from mjx_dm.report.panels import PANELS
+from mjx_dm.report.scores import rule_report
 from mjx_dm.runs.metrics import MetricsWriter
 
 RETURNS = (61.0, 55.0, 60.0, 57.0, 53.0, 64.0)
@@ -36,10 +38,23 @@ def write_scores(run_dir):
     """eval.json as eval_render.py leaves it."""
     lengths = tuple(int(x) + 1 for x in RETURNS)
     name = "InvertedPendulum-v5"
-    scores = Evaluation(RETURNS, lengths, 1000, name, name).to_json()
+    played = Evaluation(
+        RETURNS,
+        lengths,
+        1000,
+        name,
+        name,
+        terminated=(True,) * 5 + (False,),
+        speeds=(0.25,) * 6,
+        terms={"reward_survive": RETURNS},
+    )
+    words = {"mean": "mixture mean, clipped", "sample": "a sample, clipped"}
+    rules = [
+        rule_report(played, SimpleNamespace(checkpoint="", env_steps=5120, action_rule=x), rule)
+        for rule, x in words.items()
+    ]
     (run_dir / "eval").mkdir()
-    more = {"env_steps": 5120, "action_rule": "mixture mean, clipped"}
-    write_json(run_dir / "eval" / "eval.json", scores | more)
+    write_json(run_dir / "eval" / "eval.json", rules[0] | {"rules": rules})
 
 
 def write_film(run_dir, name="step_000000005120_seed_1000"):

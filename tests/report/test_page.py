@@ -66,6 +66,13 @@ def test_a_score_stands_with_its_interval(whole):
     assert f"Mean return {np.mean(RETURNS):.1f} 95% interval {low:.1f} to {high:.1f}" in whole[2]
 
 
+def test_every_action_rule_stands_with_falls_speed_and_terms(whole):
+    text = whole[2]
+    assert "58.5 5 0.25 59.3 6 1000–1005 mixture mean, clipped" in text
+    assert "58.5 5 0.25 59.3 6 1000–1005 a sample, clipped" in text
+    assert text.count("reward_survive 58.3") == 2
+
+
 def test_the_page_tells_settings_machine_time_and_commands(whole):
     run_dir, _, text = whole
     assert "--actor-lr 0.001 0.0003" in text

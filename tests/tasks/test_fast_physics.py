@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-import transfer
 
 from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.engines.mujoco import MujocoEngine
 from mjx_dm.envs.batch import BatchEnv
+from mjx_dm.evaluation.transfer import played
 from mjx_dm.tasks import get_task
 from mjx_dm.tasks.physics import model_for
 
@@ -27,4 +27,5 @@ def test_a_policy_that_runs_keeps_its_return_in_fast_physics(runner, engine):
     task = get_task("Humanoid-v4")
     # MuJoCo's C engine, whatever engine asks for it.
     env = BatchEnv(task, MujocoEngine(task, model_for(task, engine, "fast"), WORLDS, 2), WORLDS)
-    assert transfer.score(runner, env, seed=1000)["mean"] == pytest.approx(11_291, rel=0.05)
+    mean = played(runner, env, 1000, engine, "fast").to_json()["mean"]
+    assert mean == pytest.approx(11_291, rel=0.05)
