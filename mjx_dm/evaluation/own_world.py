@@ -16,16 +16,19 @@ SCORED_BY = (
     "was asked"
 )
 
-Judge = Callable[[Fields, Fields, np.ndarray], tuple[Any, Any, Any]]
+Judge = Callable[[Fields, Fields, np.ndarray], tuple[Any, ...]]
 
 
 @functools.lru_cache(maxsize=8)
 def judge_of(task: Task) -> Judge:
-    """(before, after, action) -> (obs, reward, terminated), compiled once for a task."""
+    """(before, after, action) -> (obs, reward, its terms, infos, terminated), compiled once for a
+    task."""
 
     @jax.jit
-    def judge(before: Fields, after: Fields, action: Any) -> tuple[Any, Any, Any]:
-        return task.observe(after), task.reward(before, after, action)[0], task.terminated(after)
+    def judge(before: Fields, after: Fields, action: Any) -> tuple[Any, ...]:
+        reward, terms = task.reward(before, after, action)
+        ended = task.terminated(after)
+        return task.observe(after), reward, terms, task.info(before, after), ended
 
     return judge
 
@@ -34,13 +37,15 @@ class OwnWorld:
     """One world with the `reset` and `step` of a Gymnasium environment.
 
     The state is MuJoCo's, in float64, as the robot's own integrator and solver leave it; the
-    task's functions see it in float32. `data` is the simulator's own.
+    task's functions see it in float32. `data` is the simulator's own, `terms` are those of the
+    newest reward.
     """
 
     def __init__(self, task: Task, judge: Judge):
         self._task, self._judge = task, judge
         self._moves = Moves(task, task.model)
         self.data = mujoco.MjData(task.model)
+        self.terms: dict[str, float] = {}
         self._fields: Fields = {}
         self._steps = 0
 
@@ -56,17 +61,19 @@ class OwnWorld:
         return np.asarray(obs), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """(obs, reward, terminated, truncated, no infos) of one step under `action` (act,)."""
+        """(obs, reward, terminated, truncated, infos) of one step under `action` (act,)."""
         self.data.ctrl[:] = action
         self._moves.step(self.data)
         after, self._steps = self._read(), self._steps + 1
         carried = ("qpos", "qvel", *self._task.carries)
         before = {name: self._fields[name] for name in carried}
         with jax.default_device(jax.devices("cpu")[0]):
-            obs, reward, ended = self._judge(before, after, np.asarray(action, np.float32))
+            judged = self._judge(before, after, np.asarray(action, np.float32))
+        # All at once: a scalar takes as long as the lot.
+        obs, reward, self.terms, infos, ended = jax.device_get(judged)
         self._fields = after
         truncated = self._steps >= self._task.max_episode_steps
-        return np.asarray(obs), float(reward), bool(ended), truncated, {}
+        return obs, float(reward), bool(ended), truncated, infos
 
     def close(self) -> None:
         """Nothing is held open."""
