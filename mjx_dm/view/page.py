@@ -37,6 +37,7 @@ class Page:
         self, simulation: Simulation, choices: Choices, switch: Switch, host: str, port: int
     ):
         self.simulation, self.choices, self.switch = simulation, choices, switch
+        self._is_closed = False
         # It says on its own where it listens, at any address.
         with contextlib.redirect_stdout(io.StringIO()):
             self.server = viser.ViserServer(
@@ -46,6 +47,7 @@ class Page:
         self.server.gui.configure_theme(show_share_button=False, show_logo=False)
         # It takes colours and sizes of the model for its own.
         model = copy.copy(simulation.model)
+        _colour_materials(model)
         self.scene = ViserMujocoScene(self.server, model, num_envs=1)
         self._radius = _radius(model, simulation.data, simulation.root)
         _add_floor(self.server, model, simulation.data)
@@ -53,11 +55,11 @@ class Page:
         self._look_from("side")
 
     def run(self) -> None:
-        """Plays and draws until it is interrupted."""
+        """Plays and draws until it is interrupted, or closed by another thread."""
         before = now = time.monotonic()
         panel_at = poll_at = now
         shown: tuple[Any, ...] = ()
-        while True:
+        while not self._is_closed:
             now = time.monotonic()
             self.simulation.advance(now - before)
             before = now
@@ -78,6 +80,7 @@ class Page:
 
     def close(self) -> None:
         """Ends the server."""
+        self._is_closed = True
         self.server.stop()
 
     # The panel ------------------------------------------------------------------------------------
@@ -119,7 +122,7 @@ class Page:
 
     def _add_camera(self) -> None:
         gui = self.server.gui
-        with gui.add_folder("Camera"):
+        with gui.add_folder("Camera", expand_by_default=False):
             follow = gui.add_checkbox("Follow the robot", True)
             side = gui.add_button_group("From", tuple(SIDES))
 
@@ -165,6 +168,15 @@ class Page:
         self._status.content = charts.status(simulation, self.switch.status)
         self._reward.show(self._history)
         self._mixture.show(self._history)
+
+
+def _colour_materials(model: mujoco.MjModel) -> None:
+    """Gives every material the mean colour of its texture, which only meshes are drawn with."""
+    role = int(mujoco.mjtTextureRole.mjTEXROLE_RGB)
+    for material, texture in enumerate(model.mat_texid[:, role]):
+        if texture >= 0 and model.tex(texture).nchannel[0] >= 3:
+            colour = model.tex(texture).data.mean((0, 1))[:3] / 255
+            model.mat_rgba[material, :3] *= colour
 
 
 def _radius(model: mujoco.MjModel, data: mujoco.MjData, root: int) -> float:

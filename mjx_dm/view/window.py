@@ -1,6 +1,7 @@
 """MuJoCo's own window in place of a page, where there is a display."""
 
 import time
+import warnings
 from typing import Any
 
 import glfw
@@ -17,7 +18,9 @@ _SPEEDS = (0.125, 0.25, 0.5, 1.0, 2.0)
 
 def has_display() -> bool:
     """Whether a window can be opened here."""
-    return bool(glfw.init())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", glfw.GLFWError)
+        return bool(glfw.init())
 
 
 def run(simulation: Simulation, switch: Switch) -> None:
