@@ -12,6 +12,8 @@ from mjx_dm.bench.options import Options as BenchOptions
 from mjx_dm.config import Config
 from mjx_dm.eval_cli import EvalOptions
 from mjx_dm.report.__main__ import Options as ReportOptions
+from mjx_dm.view.__main__ import Options as ViewOptions
+from mjx_dm.view.mixture import Options as MixtureOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -45,6 +47,7 @@ TRAIN = flags_of(settings.flat(Config())) | {"list-tasks"}
 EVALUATE = flags_of(defaults_of(EvalOptions))
 BENCH = flags_of(defaults_of(BenchOptions))
 REPORT = flags_of(defaults_of(ReportOptions))
+VIEW = flags_of(defaults_of(ViewOptions)) | flags_of(defaults_of(MixtureOptions))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(text(page))])
@@ -88,8 +91,10 @@ def test_every_flag_that_a_page_names_exists(page):
             unknown += flags - BENCH
         elif "mjx_dm.report" in command:
             unknown += flags - REPORT
+        elif "mjx_dm.view" in command:
+            unknown += flags - VIEW
         elif command.startswith("--"):
-            unknown += flags - TRAIN - EVALUATE - REPORT
+            unknown += flags - TRAIN - EVALUATE - REPORT - VIEW
     assert not unknown
 
 

@@ -47,7 +47,7 @@ class RewardChart:
         newest = history.moments[-1]
         terms = newest.terms or {"reward": newest.reward}
         largest = max(map(abs, terms.values())) or 1.0
-        colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(terms)}
+        colours = {name: _colour(i) for i, name in enumerate(terms)}
         self._bars.content = _bars(
             [(_plain(x), v / largest, f"{v:.3g}", colours[x]) for x, v in terms.items()]
         )
@@ -77,7 +77,7 @@ class MixtureChart:
             return
         kept = [x for x in history.moments if len(x.weights) == len(weights)]
         over_time = np.stack([x.weights for x in kept])
-        shown = np.sort(np.argsort(-over_time.max(0))[:_MOST_BARS])
+        shown = sorted(np.argsort(-over_time.max(0))[:_MOST_BARS].tolist())
         names = {k: f"component {k + 1}" for k in shown}
         entropy = -np.sum(weights * np.log(np.maximum(weights, 1e-30)))
         told = (
@@ -85,9 +85,9 @@ class MixtureChart:
             f"mean &sigma; {kept[-1].sigma:.2f} of the box"
         )
         self._bars.content = _text(told) + _bars(
-            [(names[k], weights[k], f"{weights[k]:.2f}", COLOURS[k % len(COLOURS)]) for k in shown]
+            [(names[k], float(weights[k]), f"{weights[k]:.2f}", _colour(k)) for k in shown]
         )
-        colours = [COLOURS[k % len(COLOURS)] for k in shown]
+        colours = [_colour(k) for k in shown]
         lines = {names[k]: over_time[:, k] for k in shown}
         self._lines.show(np.array([x.seconds for x in kept]), lines, colours)
 
@@ -136,6 +136,10 @@ def status(simulation: Simulation, loading: str) -> str:
     said = (simulation.fault, loading, simulation.ended)
     lines += [f"<i>{html.escape(text)}</i>" for text in said if text]
     return _text("<br>".join(lines))
+
+
+def _colour(number: int) -> str:
+    return COLOURS[number % len(COLOURS)]
 
 
 def _plain(term: str) -> str:

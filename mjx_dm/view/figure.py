@@ -63,6 +63,7 @@ def draw_plane(panels: list[Axes], episode: Episode, shown: Plane, step: int) ->
             density,
             origin="lower",
             cmap=colours,
+            interpolation="bilinear",
             vmin=0.0,
             extent=(shown.x[0] - half, shown.x[-1] + half, shown.y[0] - half, shown.y[-1] + half),
         )
@@ -100,10 +101,10 @@ def draw_sigmas(axes: Axes, episode: Episode, step: int) -> None:
     """Each component's sigma, mean over coordinates, where it has weight; black their mean."""
     weights = np.asarray(episode.gmm.weights())
     sigma = np.exp(np.asarray(episode.gmm.log_std)).mean(-1)
+    axes.plot(_seconds(episode), (weights * sigma).sum(1), "k", lw=2.4)
     for k in _kept(weights):
         line = np.where(weights[:, k] >= _LEAST_WEIGHT, sigma[:, k], np.nan)
         axes.plot(_seconds(episode), line, color=_colour(k), lw=1.2)
-    axes.plot(_seconds(episode), (weights * sigma).sum(1), "k", lw=0.8)
     axes.set(
         title="sigma, in the policy's units (black: weighted mean)", xlabel="s", ylim=(0, None)
     )

@@ -78,6 +78,11 @@ class Page:
                 poll_at = now + POLL_SECONDS
             time.sleep(max(0.0, FRAME_SECONDS - (time.monotonic() - now)))
 
+    @property
+    def told(self) -> str:
+        """What stands at the head of the panel, HTML."""
+        return str(self._status.content)
+
     def close(self) -> None:
         """Ends the server."""
         self._is_closed = True
@@ -141,7 +146,8 @@ class Page:
         if self.scene.camera_tracking_enabled:
             place[:] = 0.0
         clients = self.server.get_clients().values()
-        for camera in (self.server.initial_camera, *(client.camera for client in clients)):
+        cameras: list[Any] = [self.server.initial_camera, *(client.camera for client in clients)]
+        for camera in cameras:
             camera.position = tuple(place + distance * towards)
             camera.look_at = tuple(place)
             camera.fov = np.deg2rad(FIELD_OF_VIEW)

@@ -2,6 +2,8 @@
 
 import shutil
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -116,3 +118,22 @@ def test_a_view_is_of_our_own_tasks(rail, run, tmp_path, monkeypatch, capsys):
     keep_untrained(tmp_path, "brax:rail")
     assert main([str(tmp_path)]) == 2
     assert "the view is for this program's own tasks" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_panel_tells_of_the_episode_as_it_goes(run, simulation):
+    pytest.importorskip("mjviser", reason="the extra view is not installed")
+    from mjx_dm.view.page import Page
+
+    choices = Choices(run.folder)
+    page = Page(simulation, choices, Switch(choices, simulation, BEST), "127.0.0.1", 8180)
+    assert page.address.startswith("http://127.0.0.1:")
+    thread = threading.Thread(target=page.run)
+    thread.start()
+    while simulation.episode == 0 and thread.is_alive():
+        time.sleep(0.05)
+    simulation.is_playing = False
+    time.sleep(0.5)
+    page.close()
+    thread.join()
+    assert "ended after" in page.told and f"Episode {simulation.episode}" in page.told
