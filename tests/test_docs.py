@@ -14,6 +14,8 @@ from mjx_dm.config import Config
 from mjx_dm.eval_cli import EvalOptions
 from mjx_dm.films.options import FilmOptions
 from mjx_dm.report.__main__ import Options as ReportOptions
+from mjx_dm.view.__main__ import Options as ViewOptions
+from mjx_dm.view.mixture import Options as MixtureOptions
 
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md"))
@@ -48,6 +50,7 @@ TRAIN = flags_of(settings.flat(Config())) | {"list-tasks"}
 EVALUATE = flags_of(defaults_of(EvalOptions) | defaults_of(FilmOptions))
 BENCH = flags_of(defaults_of(BenchOptions))
 REPORT = flags_of(defaults_of(ReportOptions))
+VIEW = flags_of(defaults_of(ViewOptions)) | flags_of(defaults_of(MixtureOptions))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(text(page))])
@@ -117,8 +120,10 @@ def test_every_flag_that_a_page_names_exists(page):
             unknown += flags - BENCH
         elif "mjx_dm.report" in command:
             unknown += flags - REPORT
+        elif "mjx_dm.view" in command:
+            unknown += flags - VIEW
         elif command.startswith("--"):
-            unknown += flags - TRAIN - EVALUATE - REPORT - BENCH
+            unknown += flags - TRAIN - EVALUATE - REPORT - BENCH - VIEW
     assert not unknown
 
 

@@ -22,6 +22,7 @@ from mjx_dm.training.normalisation import Normalizer
 from mjx_dm.types import Spaces
 
 Act = Callable[[np.ndarray], np.ndarray]
+Distribute = Callable[[np.ndarray], Distribution]
 See = Callable[[Float[Array, "N obs"]], Float[Array, "N obs"]]
 MinQ = Callable[[Float[Array, "1 obs"], Float[Array, "1 M act"]], Float[Array, "1 M"]]
 PolicyNetwork = MixtureNetwork | TanhGaussianNetwork
@@ -81,15 +82,32 @@ def act_of_run(
     critic: Params = None,
 ) -> Act:
     """`make_act` of what a run holds; `critic` is for the rules that ask it."""
+    network, see = of_run(settings, spaces, normalizer)
+    min_q = None if critic is None else min_q_of(settings, spaces, critic)
+    return make_act(network, spaces, see, actor, rule, min_q)
+
+
+def of_run(settings: Config, spaces: Spaces, normalizer: Normalizer) -> tuple[PolicyNetwork, See]:
+    """The network of a run's policy, and what it is shown of observations."""
     normalizer = of_policy(spaces, normalizer)
-    return make_act(
-        networks.policy_network(settings, spaces),
-        spaces,
-        make_see(normalizer, settings.replay.obs_dtype, settings.replay.normalize_obs),
-        actor,
-        rule,
-        None if critic is None else _min_q(settings, spaces, critic),
-    )
+    see = make_see(normalizer, settings.replay.obs_dtype, settings.replay.normalize_obs)
+    return networks.policy_network(settings, spaces), see
+
+
+def make_distribute(network: PolicyNetwork, see: See, actor: Params) -> Distribute:
+    """The distributions of observations (N, obs), in the policy's units: GMM or TanhGaussian."""
+    cpu = jax.devices("cpu")[0]
+    actor = jax.device_put(actor, cpu)
+
+    @jax.jit
+    def distribution(obs: Float[Array, "N obs"]) -> Distribution:
+        return cast(Distribution, network.apply(actor, see(obs)))
+
+    def distribute(obs: np.ndarray) -> Distribution:
+        with jax.default_device(cpu):
+            return distribution(jnp.asarray(obs, jnp.float32))
+
+    return distribute
 
 
 def describe(network: PolicyNetwork) -> Network:
@@ -130,7 +148,9 @@ def make_see(normalizer: Normalizer, obs_dtype: str, normalize_obs: bool) -> See
     return lambda obs: normalisation.seen(normalizer, obs, obs_dtype, normalize_obs)
 
 
-def _min_q(settings: Config, spaces: Spaces, critic: Params) -> MinQ:
+def min_q_of(settings: Config, spaces: Spaces, critic: Params) -> MinQ:
+    """The lesser value that a run's critics give to actions in the policy's units, clipped where
+    these are bounded."""
     twins = TwinCritic(settings, spaces)
     critic = jax.device_put(critic, jax.devices("cpu")[0])
 

@@ -1,7 +1,6 @@
 """A trained policy, loaded to act: from a run, or from the files that a policy is kept in."""
 
 import dataclasses
-import json
 import os
 import shutil
 from pathlib import Path
@@ -14,9 +13,10 @@ import numpy as np
 from mjx_dm import config as configs
 from mjx_dm.checkpoints import acting, policy_file
 from mjx_dm.checkpoints import saving as checkpoint
-from mjx_dm.checkpoints.acting import Act
-from mjx_dm.checkpoints.manifest import CheckpointError, brief, one_line
+from mjx_dm.checkpoints.acting import Act, Distribute
+from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.checkpoints.policy_file import PolicyFile
+from mjx_dm.checkpoints.run_files import check_shapes, learned_of, settings_of
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.learner import action_rules, make_learner, networks
 from mjx_dm.learner.state import Params
@@ -25,7 +25,6 @@ from mjx_dm.tasks import LibraryTask, any_task, loading, parse_options
 from mjx_dm.tasks.task import Task
 from mjx_dm.training.normalisation import Normalizer
 from mjx_dm.types import Spaces
-from mjx_dm.validation import validate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +34,12 @@ class Policy:
 
     `checkpoint` names what was loaded, `action_rule` says how it acts; `task` and `task_options`
     are those of `get_task`, `task` the copy of a user's file where one lies beside the policy.
+    `distribute` gives the GMM or TanhGaussian of observations `(N, obs_size)`, in the policy's
+    units.
     """
 
     act: Act
+    distribute: Distribute
     task: str
     task_version: int
     spaces: Spaces
@@ -64,9 +66,9 @@ class Policy:
         return task
 
 
-def load_policy(path: str | os.PathLike, rule: str = "mean") -> Policy:
-    """The policy in a run directory (its newest checkpoint), in a folder with a policy.json such as
-    the run's best/, or of a policy.json or .safetensors file.
+def load_policy(path: str | os.PathLike, rule: str = "mean", *, step: int | None = None) -> Policy:
+    """The policy in a run directory (its newest checkpoint, or that of `step`), in a folder with a
+    policy.json such as the run's best/, or of a policy.json or .safetensors file.
 
     `rule` is of config.ACTION_RULES; those that ask the critic work from a run's checkpoint alone.
     Raises CheckpointError with one sentence where there is no policy, it is damaged or of another
@@ -81,7 +83,7 @@ def load_policy(path: str | os.PathLike, rule: str = "mean") -> Policy:
     if file.suffix in (".json", ".safetensors") and file.exists():
         return _from_file(file, rule)
     if (path / "checkpoints").is_dir() or (path / "config.json").exists():
-        return _from_run(path, rule)
+        return _from_run(path, rule, step)
     raise CheckpointError(
         f"There is no policy in {path}: give a run directory, its folder best, or a "
         f"{policy_file.NAME}."
@@ -128,9 +130,9 @@ def export_policy(run_dir: Path, directory: Path, step: int | None = None) -> No
 
     Raises CheckpointError as `load_policy` does, SaveError where it cannot be written.
     """
-    settings, spaces, version = _settings(run_dir / "config.json")
+    settings, spaces, version = settings_of(run_dir / "config.json")
     found, arrays = checkpoint.restore_arrays(run_dir / "checkpoints", step)
-    learner, normalizer = _learned(arrays, run_dir, spaces)
+    learner, normalizer = learned_of(arrays, run_dir, spaces)
     keep_policy(directory, settings, spaces, found, learner["average_actor"], normalizer, version)
     if (run_dir / loading.FOLDER).is_dir():
         shutil.copytree(run_dir / loading.FOLDER, directory / loading.FOLDER, dirs_exist_ok=True)
@@ -148,7 +150,7 @@ def _from_file(path: Path, rule: str) -> Policy:
         )
     network = acting.network_of(kept.network, kept.spaces)
     actor = {"params": kept.actor}
-    _check_shapes(
+    check_shapes(
         jax.eval_shape(network.init, jax.random.key(0), _one_obs(kept.spaces)),
         actor,
         f"The weights in {path.with_suffix('.safetensors')} are not those of the network that "
@@ -158,6 +160,7 @@ def _from_file(path: Path, rule: str) -> Policy:
     see = acting.make_see(normalizer, kept.obs_dtype, kept.normalize_obs)
     return Policy(
         act=acting.make_act(network, kept.spaces, see, actor, rule),
+        distribute=acting.make_distribute(network, see, actor),
         task=loading.kept(kept.task, path.parent),
         task_version=kept.task_version,
         spaces=kept.spaces,
@@ -169,15 +172,15 @@ def _from_file(path: Path, rule: str) -> Policy:
     )
 
 
-def _from_run(directory: Path, rule: str) -> Policy:
-    settings, spaces, version = _settings(directory / "config.json")
+def _from_run(directory: Path, rule: str, step: int | None) -> Policy:
+    settings, spaces, version = settings_of(directory / "config.json")
     distribution = acting.describe(networks.policy_network(settings, spaces)).distribution
     words = _in_words(rule, distribution, directory)
-    step, arrays = checkpoint.restore_arrays(directory / "checkpoints")
-    learner, normalizer = _learned(arrays, directory, spaces)
+    found, arrays = checkpoint.restore_arrays(directory / "checkpoints", step)
+    learner, normalizer = learned_of(arrays, directory, spaces)
     described = jax.eval_shape(make_learner(settings, spaces).init, jax.random.key(0))
     for name in ("average_actor", "critic"):
-        _check_shapes(
+        check_shapes(
             getattr(described, name),
             learner[name],
             f"The networks in {directory / 'checkpoints'} are not those of "
@@ -189,67 +192,24 @@ def _from_run(directory: Path, rule: str) -> Policy:
             f"--action-rule {rule} asks the critic, which sees more of {settings.task.task} than a "
             "policy that acts: use mean, sample or heaviest."
         )
-    critic = learner["critic"] if asks else None
+    network, see = acting.of_run(settings, spaces, normalizer)
+    actor = learner["average_actor"]
+    min_q = acting.min_q_of(settings, spaces, learner["critic"]) if asks else None
     return Policy(
-        act=acting.act_of_run(settings, spaces, learner["average_actor"], normalizer, rule, critic),
+        act=acting.make_act(network, spaces, see, actor, rule, min_q),
+        distribute=acting.make_distribute(network, see, actor),
         task=loading.kept(settings.task.task, directory),
         task_version=version,
         spaces=spaces,
-        env_steps=step,
-        checkpoint=f"{step:012d}",
+        env_steps=found,
+        checkpoint=f"{found:012d}",
         action_rule=words,
         task_options=parse_options(settings.task.task_options),
     )
 
 
-def _settings(path: Path) -> tuple[Config, Spaces, int]:
-    """The settings of a run, and the spaces and the version of its task."""
-    try:
-        settings = configs.load(path)
-    except ConfigError as error:
-        raise CheckpointError(one_line(error)) from error
-    try:
-        raw = json.loads(path.read_text())
-        spaces, version = policy_file.spaces_from(raw["spaces"]), int(raw["task_version"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} does not tell the sizes of its task: put back the file that the run wrote."
-        ) from error
-    try:
-        return validate(settings), spaces, version
-    except ConfigError as error:
-        raise CheckpointError(f"{path} holds what cannot run: {one_line(error)}") from error
-
-
-def _learned(
-    arrays: dict[str, Any], run_dir: Path, spaces: Spaces
-) -> tuple[dict[str, Any], Normalizer]:
-    """The learner and the normaliser of a run's checkpoint, which may hold anything."""
-    try:
-        learner, normalizer = arrays["learner"], Normalizer(**arrays["normalizer"])
-        kept = learner["average_actor"], learner["critic"], normalizer
-        finite = all(np.isfinite(x).all() for x in jax.tree.leaves(kept))
-    except (KeyError, TypeError, IndexError) as error:
-        raise CheckpointError(
-            f"The checkpoint in {run_dir / 'checkpoints'} does not hold a policy ({brief(error)})."
-        ) from error
-    size = (spaces.seen_size,)
-    shapes = {name: np.shape(x) for name, x in normalizer._asdict().items()}
-    if shapes != {"weight": (), "mean": size, "var": size} or not finite:
-        raise CheckpointError(
-            f"The checkpoint in {run_dir / 'checkpoints'} holds numbers that are not finite, or a "
-            f"normaliser of another size than the {size[0]} observations of its config.json."
-        )
-    return learner, normalizer
-
-
 def _one_obs(spaces: Spaces) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct((1, spaces.obs_size), jnp.float32)
-
-
-def _check_shapes(described: Any, found: Any, sentence: str) -> None:
-    if jax.tree.map(np.shape, described) != jax.tree.map(np.shape, found):
-        raise CheckpointError(sentence)
 
 
 def _rules(distribution: str) -> dict[str, str]:

@@ -72,7 +72,7 @@ def evaluate(
     envs: list[gymnasium.Env | OwnWorld] = []
     try:
         with _MAKING:
-            envs += [_make_world(task) for _ in range(episodes)]
+            envs += [make_world(task) for _ in range(episodes)]
         played = _play(envs, act, task, seed, on_step).total()
     finally:
         for env in envs:
@@ -208,7 +208,7 @@ def _check_step(data: mujoco.MjData, reward: float, obs: np.ndarray, seed: int, 
     raise NoScore(f"The {what} at step {step} of the episode with seed {seed}: no score.")
 
 
-def _make_world(task: Task) -> gymnasium.Env | OwnWorld:
+def make_world(task: Task) -> gymnasium.Env | OwnWorld:
     """A world for one episode of the task's environment, or of the task itself without one."""
     if task.gym_id is None:
         return OwnWorld(task, judge_of(task))

@@ -244,6 +244,7 @@ def test_a_run_of_other_settings_than_its_networks_is_refused(
 def test_a_policy_of_another_task_than_there_is_here_is_refused(changed, sentence):
     fitting = Policy(
         act=lambda obs: obs,
+        distribute=lambda obs: obs,
         task="Reacher-v5",
         task_version=1,
         spaces=get_task("Reacher-v5").spaces,

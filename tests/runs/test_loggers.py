@@ -9,7 +9,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from mjx_dm import config as configs
 from mjx_dm.config import Config, ConfigError, replace
-from mjx_dm.evaluation import mp4
+from mjx_dm.drawing import mp4
 from mjx_dm.files import LOCK, write_json
 from mjx_dm.records import read_metrics
 from mjx_dm.runs.loggers import guarded, opening

@@ -37,7 +37,7 @@ class TensorBoard:
         """As a GIF of its first seconds, which TensorBoard plays among the images."""
         from PIL import Image
 
-        from mjx_dm.evaluation import mp4
+        from mjx_dm.drawing import mp4
 
         with tempfile.TemporaryDirectory() as folder:
             gif = Path(folder) / "film.gif"
