@@ -28,7 +28,7 @@ FOUR = Devices(COUNT)
 SPACES = Spaces(3, 2, (-1.0, -1.0), (1.0, 1.0))
 CONFIG = replace(
     PRESETS["smoke"], learner="sac", actor_widths=(8,), critic_widths=(8,), batch_size=32,
-    actor_batch_size=16, critic_lr=1e-3,
+    actor_batch_size=16, critic_lr=1e-3, critic="scalar",
 )  # fmt: skip
 
 
@@ -89,7 +89,8 @@ def test_the_scale_of_returns_of_four_devices_is_that_of_one():
 def learner_of(devices):
     """Twin critics and a policy that draw nothing, so that a batch alone decides what they learn;
     alpha follows what the policy reports."""
-    network, critic = networks.tanh_gaussian_network(CONFIG, SPACES), TwinCritic(CONFIG, SPACES)
+    config = mesh.share(CONFIG, devices.count)
+    network, critic = networks.tanh_gaussian_network(config, SPACES), TwinCritic(config, SPACES)
 
     def mean(actor, obs):
         return network.apply(actor, obs).mean()
@@ -111,7 +112,7 @@ def learner_of(devices):
         log_temperature=None,
         names=(),
     )
-    return actor_critic(CONFIG, SPACES, network, critic, rule, devices)
+    return actor_critic(config, SPACES, network, critic, rule, devices)
 
 
 def test_gradients_and_weights_of_four_devices_are_those_of_one():
