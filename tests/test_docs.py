@@ -11,6 +11,7 @@ from mjx_dm import settings
 from mjx_dm.bench.options import Options as BenchOptions
 from mjx_dm.config import Config
 from mjx_dm.eval_cli import EvalOptions
+from mjx_dm.export.__main__ import Options as ExportOptions
 from mjx_dm.report.__main__ import Options as ReportOptions
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,7 @@ TRAIN = flags_of(settings.flat(Config())) | {"list-tasks"}
 EVALUATE = flags_of(defaults_of(EvalOptions))
 BENCH = flags_of(defaults_of(BenchOptions))
 REPORT = flags_of(defaults_of(ReportOptions))
+EXPORT = flags_of(defaults_of(ExportOptions))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(text(page))])
@@ -88,8 +90,10 @@ def test_every_flag_that_a_page_names_exists(page):
             unknown += flags - BENCH
         elif "mjx_dm.report" in command:
             unknown += flags - REPORT
+        elif "mjx_dm.export" in command:
+            unknown += flags - EXPORT
         elif command.startswith("--"):
-            unknown += flags - TRAIN - EVALUATE - REPORT
+            unknown += flags - TRAIN - EVALUATE - REPORT - EXPORT
     assert not unknown
 
 

@@ -108,7 +108,8 @@ class Progress:
         returns = [f"exploring return {_number(episode_return)}, length {_number(episode_length)}"]
         if score is not None:
             returns.append(
-                f"score {_number(score.mean)} ± {_number(score.std)} at {_number(score.env_steps)}"
+                f"score {_number(score.mean)} ± {_number(score.std)} after "
+                f"{_number(score.env_steps)} steps"
             )
         if self._console.is_terminal:
             self._shown = share, [" | ".join(pace), f"      {' | '.join(returns)}"]
