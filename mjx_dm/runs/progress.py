@@ -131,7 +131,7 @@ class Progress:
         finally:
             is_over.set()
             if teller.is_alive():
-                teller.join()
+                teller.join(1.0)  # whoever reads its line may not go on
             self._phase = before
 
     def finish(self) -> None:
