@@ -12,6 +12,7 @@ from mjx_dm import settings
 from mjx_dm.bench.options import Options as BenchOptions
 from mjx_dm.config import Config
 from mjx_dm.eval_cli import EvalOptions
+from mjx_dm.export.__main__ import Options as ExportOptions
 from mjx_dm.films.options import FilmOptions
 from mjx_dm.report.__main__ import Options as ReportOptions
 from mjx_dm.view.__main__ import Options as ViewOptions
@@ -51,6 +52,7 @@ EVALUATE = flags_of(defaults_of(EvalOptions) | defaults_of(FilmOptions))
 BENCH = flags_of(defaults_of(BenchOptions))
 REPORT = flags_of(defaults_of(ReportOptions))
 VIEW = flags_of(defaults_of(ViewOptions)) | flags_of(defaults_of(MixtureOptions))
+EXPORT = flags_of(defaults_of(ExportOptions))
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if PYTHON.search(text(page))])
@@ -122,8 +124,10 @@ def test_every_flag_that_a_page_names_exists(page):
             unknown += flags - REPORT
         elif "mjx_dm.view" in command:
             unknown += flags - VIEW
+        elif "mjx_dm.export" in command:
+            unknown += flags - EXPORT
         elif command.startswith("--"):
-            unknown += flags - TRAIN - EVALUATE - REPORT - BENCH - VIEW
+            unknown += flags - TRAIN - EVALUATE - REPORT - BENCH - VIEW - EXPORT
     assert not unknown
 
 

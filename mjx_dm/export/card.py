@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mjx_dm.checkpoints.policy_file import PolicyFile
 from mjx_dm.report.scores import Score
+from mjx_dm.tasks import loading
 
 _LINES = 12
 
@@ -20,7 +22,7 @@ def card_of(policy: PolicyFile, score: Score | None, has_onnx: bool) -> str:
 
 def _front_matter(policy: PolicyFile, score: Score | None, has_onnx: bool) -> str:
     # Every JSON value is YAML too, and needs no rules of quoting.
-    tags = ["reinforcement-learning", "mujoco", policy.task, _method(policy).replace(" ", "-")]
+    tags = ["reinforcement-learning", "mujoco", _robot(policy), _method(policy).replace(" ", "-")]
     about: dict[str, Any] = {
         "library_name": "mjx_dm",
         "pipeline_tag": "reinforcement-learning",
@@ -30,7 +32,7 @@ def _front_matter(policy: PolicyFile, score: Score | None, has_onnx: bool) -> st
         metric = {"type": "mean_reward", "name": "mean_reward", "value": reward}
         result = {
             "task": {"type": "reinforcement-learning", "name": "reinforcement-learning"},
-            "dataset": {"type": policy.task, "name": policy.task},
+            "dataset": {"type": policy.task, "name": _robot(policy)},
             "metrics": [metric | {"verified": False}],
         }
         about["model-index"] = [{"name": _title(policy), "results": [result]}]
@@ -43,8 +45,8 @@ def _text(policy: PolicyFile, score: Score | None, has_onnx: bool) -> str:
     options = f" with {_options(policy.task_options)}" if policy.task_options else ""
     parts = [
         f"# {_title(policy)}",
-        f"A policy for {policy.task}{options} (version {policy.task_version} of the task), trained "
-        f"by {_method(policy)} with mjx_dm for {policy.env_steps:,} environment steps.",
+        f"A policy for {_robot(policy)}{options} (version {policy.task_version} of the task), "
+        f"trained by {_method(policy)} with mjx_dm for {policy.env_steps:,} environment steps.",
         _scored(policy, score),
         "## Use",
         f"Observations are float32 of shape (N, {spaces.obs_size}), actions of shape (N, "
@@ -80,7 +82,12 @@ action = session.run(["action"], {"obs": obs})[0]"""
 
 def _title(policy: PolicyFile) -> str:
     method = _method(policy)
-    return f"{method[0].upper()}{method[1:]}, {policy.task}"
+    return f"{method[0].upper()}{method[1:]}, {_robot(policy)}"
+
+
+def _robot(policy: PolicyFile) -> str:
+    """The task's name; of a robot's own file without the folders of the machine it lay on."""
+    return Path(policy.task).name if loading.names_a_file(policy.task) else policy.task
 
 
 def _method(policy: PolicyFile) -> str:
@@ -96,7 +103,7 @@ def _reward(policy: PolicyFile, score: Score | None) -> str | None:
 def _scored(policy: PolicyFile, score: Score | None) -> str:
     if score is not None:
         seeds = f", seeds {score.seeds}" if score.seeds else ""
-        where = score.scored_by or f"Gymnasium's {policy.task} on the CPU"
+        where = score.scored_by or f"Gymnasium's {_robot(policy)} on the CPU"
         return (
             f"Return {score.mean.value:,.1f} ± {score.std:,.1f} (mean and standard deviation over "
             f"{score.episodes} episodes{seeds}), scored by {where}."

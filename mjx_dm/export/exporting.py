@@ -65,7 +65,8 @@ def export(source: Path, out: Path, step: int | None = None, with_onnx: bool = T
     apart, compared = None, 0
     try:
         policy_file.write(out, policy)
-        loading.keep(task, out)
+        for name, contents in task.files.items():
+            _write(out / loading.FOLDER / name, contents)
         _write(out / EXAMPLE, example_of(policy).encode())
         (out / ONNX).unlink(missing_ok=True)  # of another policy, it may be
         if model is not None:
@@ -125,6 +126,7 @@ def _check(out: Path, policy: PolicyFile, task: Task | LibraryTask) -> tuple[flo
 
 def _write(path: Path, data: bytes) -> None:
     unfinished = path.with_name(f".{path.name}.unfinished")
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         unfinished.write_bytes(data)
         os.replace(unfinished, path)

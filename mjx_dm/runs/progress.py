@@ -108,7 +108,8 @@ class Progress:
         returns = [f"exploring return {_number(episode_return)}, length {_number(episode_length)}"]
         if score is not None:
             returns.append(
-                f"score {_number(score.mean)} ± {_number(score.std)} at {_number(score.env_steps)}"
+                f"score {_number(score.mean)} ± {_number(score.std)} after "
+                f"{_number(score.env_steps)} steps"
             )
         if self._console.is_terminal:
             self._shown = share, [" | ".join(pace), f"      {' | '.join(returns)}"]
@@ -130,7 +131,7 @@ class Progress:
         finally:
             is_over.set()
             if teller.is_alive():
-                teller.join()
+                teller.join(1.0)  # whoever reads its line may not go on
             self._phase = before
 
     def finish(self) -> None:

@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from mjx_dm.config import ConfigError
 from mjx_dm.tasks.layout import Entry, Layout, actuators, unnamed
 from mjx_dm.types import Spaces
 
@@ -63,7 +64,7 @@ class Task:
     unequal: fields of MjModel that may differ between left and right without the robot being
         taken for asymmetric.
     camera: a camera of the model to film with; None follows the robot, which fills the picture.
-    layout: names and units of the observation's entries, for people; None where nothing names them.
+    layout: model -> (name, unit) of each entry of the observation; None where nothing names them.
     files: what the files held that it was read from, by their paths from the Python file's folder;
         empty for a task of this package or made in a program.
     """
@@ -116,9 +117,20 @@ class Task:
 
     @property
     def observations(self) -> list[Entry]:
-        """The entries of an observation, "obs[0]" and so on where `layout` names none."""
+        """The entries of an observation, "obs[0]" and so on where `layout` names none.
+
+        Raises ConfigError where it names more or fewer than there are.
+        """
         size = self.spaces.obs_size
-        return list(self.layout(self.model)) if self.layout else unnamed("obs", size)
+        if self.layout is None:
+            return unnamed("obs", size)
+        found = [Entry(*entry) for entry in self.layout(self.model)]
+        if len(found) != size:
+            raise ConfigError(
+                f"The layout of {self.name} names {len(found)} entries, and an observation has "
+                f"{size}: name each."
+            )
+        return found
 
     @property
     def actions(self) -> list[Entry]:

@@ -7,6 +7,7 @@ import io
 import json
 import runpy
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -142,18 +143,23 @@ def test_the_card_has_the_hubs_front_matter_and_the_score(exported):
     assert "| 0 | `cos(qpos.joint0)` |" in text
 
 
-def test_without_onnx_all_else_is_written_and_one_sentence_says_so(
-    kept, tmp_path, capsys, monkeypatch
-):
+def test_without_onnx_all_else_is_written_and_one_sentence_says_so(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "mjx_dm.export.onnx_graph", raising=False)
-    out = tmp_path / "out"
-    assert main([str(kept), "--out", str(out)]) == 1
+    robot = "examples/pendulum.py"
+    keep(tmp_path, replace(SMALL, task=robot), get_task(robot).spaces)
+    out = tmp_path / "export"
+    (out / "task").mkdir(parents=True)
+    for name in ("policy.json", "policy.onnx", "task/pendulum.py"):
+        (out / name).write_text("of an export before")
+    assert main([str(tmp_path)]) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "policy.onnx is not written: it needs onnx" in said
-    names = {"README.md", "example.py", "policy.json", "policy.safetensors"}
+    names = {"README.md", "example.py", "policy.json", "policy.safetensors", "task"}
     assert {path.name for path in out.iterdir()} == names
-    assert "onnx" not in (out / "README.md").read_text()
+    assert (out / "task" / "pendulum.py").read_text() == Path(robot).read_text()
+    card = (out / "README.md").read_text()
+    assert "onnx" not in card and "policy for pendulum.py (version 1" in card
 
 
 def test_what_cannot_be_exported_gets_one_sentence(kept, tmp_path, capsys):

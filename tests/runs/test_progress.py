@@ -33,7 +33,7 @@ def test_without_a_terminal_one_line_holds_everything(capsys):
         progress.update(1_200_000, 6400.2, 37_000, 7383.4, 998.0, score=score)
     assert capsys.readouterr().out == (
         " 24%  1,200,000 of 5,000,000 env steps | 6,400 steps/s | 37,000 updates | ETA 9m 54s"
-        " | exploring return 7,383, length 998 | score 8,102 ± 31 at 1,000,000\n"
+        " | exploring return 7,383, length 998 | score 8,102 ± 31 after 1,000,000 steps\n"
     )
 
 

@@ -11,6 +11,7 @@ from mjx_dm.evaluation.evaluate import Evaluation, NoScore
 from mjx_dm.presets import PRESETS
 from mjx_dm.runs import scoring
 from mjx_dm.runs.metrics import MetricsWriter
+from mjx_dm.runs.progress import Scored
 from mjx_dm.runs.scoring import Played, Scores
 from mjx_dm.tasks import get_task
 from mjx_dm.training import normalisation
@@ -52,7 +53,7 @@ def test_the_best_policy_is_kept_once_the_disk_takes_it(scores, monkeypatch):
     assert said[-1].endswith("is not saved.")
     full = False
     scores.collect()
-    assert kept == [128]
+    assert kept == [128] and scores.latest == Scored(7.0, 0.0, 128)
 
 
 def test_episodes_are_given_up_when_the_run_ends(scores):

@@ -1,5 +1,6 @@
 """The layout of an observation says what stands where: its names, computed, are the observation."""
 
+import dataclasses
 import re
 
 import jax.numpy as jnp
@@ -7,6 +8,7 @@ import mujoco
 import numpy as np
 import pytest
 
+from mjx_dm.config import ConfigError
 from mjx_dm.tasks import get_task, layout, task_names
 from mjx_dm.tasks.layout import Entry
 
@@ -78,6 +80,12 @@ def test_names_are_those_of_the_model():
     assert at("qvel", "qvel.left_knee") == data.qvel[knee.dofadr[0]]
     assert at("qvel", "qvel.root.wz") == data.qvel[5]
     assert at("cinert", "cinert.torso.mass") == data.cinert[model.body("torso").id, 9]
+
+
+def test_a_layout_of_another_length_is_refused_by_name():
+    task = dataclasses.replace(get_task("Reacher-v5"), layout=lambda model: [("angle", "rad")])
+    with pytest.raises(ConfigError, match="layout of Reacher-v5 names 1 entries, and .* has 10"):
+        assert task.observations
 
 
 def test_a_robot_without_a_layout_has_numbered_observations():
