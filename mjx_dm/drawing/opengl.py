@@ -37,8 +37,8 @@ def gl_advice() -> str:
     if chosen := os.environ.get("MUJOCO_GL"):
         return f"OpenGL does not work with MUJOCO_GL={chosen}: unset it to have others tried."
     return (
-        "OpenGL was not found: pip install 'mjx_dm[osmesa]' brings one in software for Linux on "
-        "x86-64, apt-get install libegl1 libgl1 another on Debian and Ubuntu"
+        "OpenGL was not found: on Debian and Ubuntu, apt-get install libegl1 libgl1 brings it, and "
+        "on Linux with x86-64, pip install --no-deps lavavu-osmesa one in software."
     )
 
 
@@ -142,7 +142,8 @@ def _run_child(code: str, backend: str, *args: str, seconds: float | None = None
 def _bundled_osmesa(folder: str) -> dict[str, str]:
     """What lets a process find the OSMesa that the package lavavu-osmesa brings, if it is here.
 
-    The library is used alone; its file carries a digest in its name, and `folder` gets a link of
+    The library is used alone, so that the package may be installed without what it depends on. Its
+    file carries a digest in its name, and `folder` gets a link of
     the name that it is looked for by.
     """
     found = importlib.util.find_spec("lavavu")

@@ -13,6 +13,7 @@ import train
 from mjx_dm.checkpoints.policy import keep_policy, load_policy
 from mjx_dm.config import replace
 from mjx_dm.drawing.mp4 import read_frames
+from mjx_dm.drawing.opengl import find_gl, gl_advice
 from mjx_dm.learner import networks
 from mjx_dm.presets import PRESETS
 from mjx_dm.runs import plots
@@ -44,7 +45,10 @@ def trained(task, options, run):
 
 def scored(run):
     """The report of one episode, and the frames of its video."""
-    assert eval_render.main([str(run / "best"), "--episodes", "1"]) == 0
+    if find_gl() is None:
+        pytest.skip(gl_advice())
+    small = ["--width", "64", "--height", "48", "--seconds", "0.5"]
+    assert eval_render.main([str(run / "best"), "--episodes", "1", *small]) == 0
     report = json.loads((run / "best" / "eval" / "eval.json").read_text())
     return report, read_frames(next((run / "best" / "videos").glob("*.mp4")))
 

@@ -13,6 +13,7 @@ from mjx_dm.bench.__main__ import main as bench
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.checkpoints.policy import export_policy, load_policy
 from mjx_dm.config import load, replace
+from mjx_dm.drawing.opengl import find_gl
 from mjx_dm.envs.vector import BatchVectorEnv
 from mjx_dm.evaluation.evaluate import evaluate, random_policy
 from mjx_dm.runs import plots
@@ -47,8 +48,11 @@ def test_a_run_keeps_its_file_and_is_filmed_and_taken_away_with_it(own, tmp_path
     file.unlink()
     try:
         asked = [str(tmp_path / "taken"), "--episodes", "1", "--out", str(tmp_path / "out")]
+        asked += ["--width", "64", "--height", "48", "--seconds", "0.2"]
         assert eval_render.main(asked) == 0
-        assert [x.suffix for x in sorted((tmp_path / "out").iterdir())] == [".json", ".mp4", ".png"]
+        if find_gl() is not None:
+            found = [x.suffix for x in sorted((tmp_path / "out").iterdir())]
+            assert found == [".json", ".mp4", ".png"]
         score = json.loads((tmp_path / "out" / "eval.json").read_text())
         assert (score["env"], score["task"], score["lengths"]) == (None, "Pendulum", [200])
         said = "the task's own functions under exact physics in MuJoCo's C engine; no Gymnasium"

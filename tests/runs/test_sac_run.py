@@ -12,6 +12,7 @@ import train
 from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.checkpoints.saving import restore_arrays
 from mjx_dm.config import LEARNERS
+from mjx_dm.drawing.opengl import find_gl
 from mjx_dm.records import read_metrics
 from mjx_dm.runs.scoring import EVAL_SEED
 
@@ -46,11 +47,12 @@ def test_its_policy_acts_alone_or_in_a_batch_and_scores_what_it_scored(finished,
     np.testing.assert_allclose(one, batch[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(batch, load_policy(finished).act(obs), rtol=1e-5, atol=1e-6)
     arguments = [str(finished / "best"), "--episodes", "1", "--seed", str(EVAL_SEED)]
-    assert eval_render.main([*arguments, "--out", str(tmp_path)]) == 0
+    small = ["--width", "64", "--height", "48", "--seconds", "0.2", "--out", str(tmp_path)]
+    assert eval_render.main([*arguments, *small]) == 0
     report = json.loads((tmp_path / "eval.json").read_text())
     assert report["action_rule"] == "tanh of the mean"
     assert report["mean"] == read_metrics(finished / "metrics.jsonl")["eval_return"][-1]
-    assert len(list(tmp_path.glob("*.mp4"))) == 1
+    assert len(list(tmp_path.glob("*.mp4"))) == (find_gl() is not None)
 
 
 @pytest.mark.slow
