@@ -84,6 +84,9 @@ def test_runs_that_differ_in_their_seed_alone_are_one_group(tmp_path) -> None:
     assert [group["seeds"] for group in report["groups"]] == [[1, 2], [1, 2]]
     assert [group["mean"] for group in report["groups"]] == [16.0, 10.5]
     assert report["groups"][0]["mean_interval"] == [11.0, 21.0]
+    others = run(tmp_path / "f", 1, 1.0, **dict.fromkeys("wxyz", 1))
+    labels = [group.label for group in across.grouped([*runs, others])]
+    assert labels[2] == f"as in {tmp_path / 'f'}"
     (comparison,) = report["comparisons"]
     # 10 loses to 15: three pairs of four.
     assert comparison["probability_a_above_b"] == 0.75
