@@ -184,8 +184,6 @@ def _score(options: EvalOptions) -> int:
     # Whoever reads it may have closed the pipe; Rich ends the program there.
     with contextlib.suppress(OSError, SystemExit):
         tables.print_scores(rules, evaluation.played_in)
-    if elsewhere is not None:
-        report["transfer"] = _transfer(elsewhere, rules[0])
     if status := _write(options.score_dir / "eval.json", report):
         return status
     films = []
@@ -197,19 +195,24 @@ def _score(options: EvalOptions) -> int:
     log_scores(options.folder, report["env_steps"], report, films, say)
     if page := rewrite_page(options.folder):
         say(f"Page of the run: {page}")
-    return 0
+    # Last, for it may take long: what is there stands whatever becomes of it.
+    return 0 if elsewhere is None else _transfer(elsewhere, options.score_dir, report)
 
 
-def _transfer(found: Iterable[Any], score: dict[str, Any]) -> list[dict[str, Any]]:
+def _transfer(elsewhere: Iterable[Any], score_dir: Path, report: dict[str, Any]) -> int:
+    """Plays under each engine and physics, and adds each to the scores as it comes."""
     from mjx_dm.report import tables
 
-    played = []
-    for one in found:
-        say(f"Played under {one.engine} {one.physics}.")
+    played: list[Any] = []
+    for one in elsewhere:
         played.append(one)
+        say(f"Under {one.engine} {one.physics}: {one.in_words}")
+        told = {**report, "transfer": [x.to_json() for x in played]}
+        if status := _write(score_dir / "eval.json", told, is_new=False):
+            return status
     with contextlib.suppress(OSError, SystemExit):
-        tables.print_transfers(score, played)
-    return [one.to_json() for one in played]
+        tables.print_transfers(report, played)
+    return 0
 
 
 def _across(options: EvalOptions) -> int:
@@ -225,11 +228,11 @@ def _across(options: EvalOptions) -> int:
     return _write(options.score_dir / "across.json", told)
 
 
-def _write(path: Path, report: dict[str, Any]) -> int:
+def _write(path: Path, report: dict[str, Any], is_new: bool = True) -> int:
     try:
         write_json(path, report)
     except OSError as error:
         return complain("eval_render.py", f"{path} cannot be written: {error.strerror}.", 1)
-    # Not through rich: a long path must stay on one line.
-    say(f"Scores: {path}")
+    if is_new:  # not through rich: a long path must stay on one line
+        say(f"Scores: {path}")
     return 0

@@ -33,6 +33,13 @@ class Transfer:
     terminated: tuple[bool, ...] = ()
     problem: str = ""
 
+    @property
+    def in_words(self) -> str:
+        """The mean return ± its spread over episodes, or why there is none."""
+        if self.problem:
+            return self.problem
+        return f"{statistics.fmean(self.returns):.1f} ± {statistics.pstdev(self.returns):.1f}"
+
     def to_json(self) -> dict[str, Any]:
         """A dict of plain values."""
         named = {"engine": self.engine, "physics": self.physics}

@@ -147,9 +147,9 @@ def _label(run: RunScore, peers: Sequence[RunScore]) -> str:
         return "the same settings"
     names = dict.fromkeys(name for settings in known for name in settings)
     apart = [x for x in names if len({json.dumps(one.get(x)) for one in known}) > 1]
-    named = ", ".join(f"{x} {_word(run.settings.get(x))}" for x in apart[:_MOST_NAMED])
-    more = len(apart) - _MOST_NAMED
-    return f"{named} and {more} more" if more > 0 else named
+    if len(apart) > _MOST_NAMED:
+        return f"as in {run.path}"
+    return ", ".join(f"{x} {_word(run.settings.get(x))}" for x in apart)
 
 
 def _word(value: Any) -> str:

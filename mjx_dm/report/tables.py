@@ -9,7 +9,7 @@ from rich.table import Table
 from mjx_dm.evaluation.transfer import Transfer
 from mjx_dm.report.across import Group, comparisons
 from mjx_dm.report.intervals import Estimate
-from mjx_dm.report.words import NOTHING, number
+from mjx_dm.report.words import NOTHING
 
 
 def print_scores(rules: Sequence[Mapping[str, Any]], played_in: str) -> None:
@@ -58,12 +58,8 @@ def print_transfers(score: Mapping[str, Any], found: Sequence[Transfer]) -> None
         str(score.get("falls", NOTHING)),
     )
     for one in found:
-        told = one.to_json()
-        if one.problem:
-            table.add_row(f"{one.engine} {one.physics}", one.problem, NOTHING)
-            continue
-        value = f"{told['mean']:.1f} ± {told['std']:.1f}"
-        table.add_row(f"{one.engine} {one.physics}", value, str(told["falls"]))
+        falls = NOTHING if one.problem else str(sum(one.terminated))
+        table.add_row(f"{one.engine} {one.physics}", one.in_words, falls)
     Console(highlight=False).print(table)
 
 
@@ -121,7 +117,10 @@ def _episodes(rule: Mapping[str, Any]) -> Table:
 
 
 def _ends(interval: Sequence[float] | None) -> str:
-    return f"{number(interval[0])} to {number(interval[1])}" if interval else ""
+    if not interval:
+        return ""
+    digits = 0 if max(map(abs, interval)) >= 1000 else 1
+    return " to ".join(f"{end:.{digits}f}" for end in interval)
 
 
 def _estimate(estimate: Estimate) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +12,15 @@ import pytest
 import eval_render
 from mjx_dm.checkpoints.policy import keep_policy
 from mjx_dm.config import Config, ConfigError, replace
+from mjx_dm.evaluation import transfer
 from mjx_dm.evaluation.evaluate import Evaluation, evaluate
-from mjx_dm.evaluation.transfer import transfers
+from mjx_dm.evaluation.transfer import Transfer, transfers
 from mjx_dm.learner import networks
 from mjx_dm.report import across
 from mjx_dm.report.across import RunScore
 from mjx_dm.report.intervals import chance_of_more
 from mjx_dm.report.scores import rule_report
-from mjx_dm.tasks import get_task
+from mjx_dm.tasks import LibraryTask, get_task
 from mjx_dm.training import normalisation
 
 PENDULUM = "InvertedPendulum-v5"
@@ -54,7 +56,7 @@ def test_speed_is_that_of_the_root_where_gymnasium_tells_none() -> None:
 def test_the_interquartile_mean_leaves_out_the_lowest_and_highest_quarter() -> None:
     returns = (700.0, 10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 0.0)
     played = Evaluation(returns, (1,) * 8, 0, "Ant-v5", "Ant-v5", terms={"a": (1.0, 2.0)})
-    policy = dataclasses.make_dataclass("P", ["checkpoint", "env_steps", "action_rule"])("1", 1, "")
+    policy = SimpleNamespace(checkpoint="1", env_steps=1, action_rule="")
     report = json.loads(json.dumps(rule_report(played, policy, "mean"), allow_nan=False))
     assert report["iqm"] == 35.0 and report["terms"] == {"a": 1.5}
     low, high = report["iqm_interval"]
@@ -84,6 +86,9 @@ def test_runs_that_differ_in_their_seed_alone_are_one_group(tmp_path) -> None:
     assert [group["seeds"] for group in report["groups"]] == [[1, 2], [1, 2]]
     assert [group["mean"] for group in report["groups"]] == [16.0, 10.5]
     assert report["groups"][0]["mean_interval"] == [11.0, 21.0]
+    others = run(tmp_path / "f", 1, 1.0, **dict.fromkeys("wxyz", 1))
+    labels = [group.label for group in across.grouped([*runs, others])]
+    assert labels[2] == f"as in {tmp_path / 'f'}"
     (comparison,) = report["comparisons"]
     # 10 loses to 15: three pairs of four.
     assert comparison["probability_a_above_b"] == 0.75
@@ -143,8 +148,7 @@ def test_runs_are_compared_and_played_once(folders, tmp_path, capsys) -> None:
 
 
 def test_a_policy_is_played_under_an_engine_and_what_cannot_be_is_told(folders, monkeypatch):
-    policy = dataclasses.make_dataclass("P", [])()
-    type(policy).act = staticmethod(lambda obs: 0 * obs[:, :1])
+    policy = SimpleNamespace(act=lambda obs: 0 * obs[:, :1])
     task = get_task(PENDULUM)
     asked = {"episodes": 2, "seed": 3, "physics": ("exact",)}
     (found,) = transfers(policy, task, engines=("mujoco",), **asked)
@@ -155,6 +159,43 @@ def test_a_policy_is_played_under_an_engine_and_what_cannot_be_is_told(folders, 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     (missing,) = transfers(policy, task, engines=("warp",), **asked)
     assert "warp-lang" in missing.problem and "mean" not in missing.to_json()
+
+
+def test_other_physics_stand_beside_the_score(folders, tmp_path, monkeypatch, capsys) -> None:
+    def played(policy, env, seed, engine, physics):
+        returns = (1.0, 3.0) if physics == "exact" else ()
+        problem = "" if returns else "The simulation broke down."
+        return Transfer(engine, physics, returns, (1, 3), (True, False), problem)
+
+    monkeypatch.setattr(transfer, "engines_here", lambda: ("mujoco",))
+    monkeypatch.setattr(transfer, "played", played)
+    asked = ["--episodes", "2", "--no-video", "--out", str(tmp_path), "--transfer"]
+    assert eval_render.main([str(folders / "b"), *asked]) == 0
+    exact, fast = json.loads((tmp_path / "eval.json").read_text())["transfer"]
+    assert (exact["engine"], exact["physics"]) == ("mujoco", "exact")
+    assert (exact["mean"], exact["falls"]) == (2.0, 1)
+    assert fast == {"engine": "mujoco", "physics": "fast", "problem": "The simulation broke down."}
+    assert "mujoco exact" in capsys.readouterr().out
+
+
+def test_a_library_simulates_its_own_tasks_alone() -> None:
+    spaces = get_task(PENDULUM).spaces
+    task = LibraryTask("brax:ant", "brax (mjx)", print, print, spaces, 9, 0.1, ("brax",))
+    policy = SimpleNamespace(act=lambda obs: obs)
+    with pytest.raises(ConfigError, match="--transfer: brax:ant is simulated by its own library"):
+        transfers(policy, task, episodes=1, seed=0)
+
+
+@pytest.mark.slow
+def test_a_policy_is_played_under_every_engine(folders, tmp_path) -> None:
+    asked = ["--episodes", "3", "--no-video", "--out", str(tmp_path), "--transfer"]
+    assert eval_render.main([str(folders / "b"), *asked]) == 0
+    report = json.loads((tmp_path / "eval.json").read_text())
+    found = {(x["engine"], x["physics"]): x for x in report["transfer"]}
+    assert {("mujoco", "exact"), ("mujoco", "fast"), ("mjx", "exact")} <= set(found)
+    for one in found.values():
+        # Untrained it falls after some five steps, whatever simulates it.
+        assert one["mean"] == pytest.approx(report["mean"], abs=2.0) and one["falls"] == 3
 
 
 @pytest.mark.parametrize(
