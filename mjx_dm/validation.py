@@ -97,10 +97,10 @@ def _check_hosts(config: Config) -> None:
     hosts = config.hosts
     if hosts.devices is not None:
         check_shares(config, hosts.devices)
-    given = (hosts.coordinator or None, hosts.process_id, hosts.num_processes)
-    if given == (None, None, None):
+    place, count = hosts.process_id, hosts.num_processes
+    if not hosts.coordinator and place is None and count is None:
         return
-    if not hosts.distributed or None in given:
+    if not hosts.distributed or not hosts.coordinator or place is None or count is None:
         raise ConfigError(
             "--coordinator, --process-id and --num-processes go together, with --distributed: give "
             "all four, or --distributed alone under Slurm, Open MPI or Kubernetes."
@@ -110,11 +110,8 @@ def _check_hosts(config: Config) -> None:
         raise ConfigError(
             f"--coordinator {hosts.coordinator} must be HOST:PORT, as in localhost:8476."
         )
-    if hosts.process_id >= hosts.num_processes:
-        raise ConfigError(
-            f"--process-id {hosts.process_id} must be less than --num-processes "
-            f"{hosts.num_processes}."
-        )
+    if place >= count:
+        raise ConfigError(f"--process-id {place} must be less than --num-processes {count}.")
 
 
 def _check_library(config: Config) -> None:
