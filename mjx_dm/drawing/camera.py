@@ -102,8 +102,8 @@ def side_of(model: mujoco.MjModel, crowd: bool) -> tuple[float, float]:
     if len(hinges) and (axis[:, 2] > 0.99).all():
         return 90.0, -60.0
     if len(hinges) and (axis[:, 1] > 0.99).all() and not _is_free(model):
-        return (90.0, -8.0) if not crowd else (75.0, -16.0)
-    return (125.0, -12.0) if not crowd else (125.0, -16.0)
+        return (90.0, -8.0) if not crowd else (70.0, -24.0)
+    return (125.0, -12.0) if not crowd else (125.0, -22.0)
 
 
 def _is_free(model: mujoco.MjModel) -> bool:

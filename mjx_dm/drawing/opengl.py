@@ -63,6 +63,8 @@ def draw(shots: Sequence[tuple[Shot, Path]]) -> None:
             (Path(folder) / "shots").write_bytes(pickle.dumps(work))
             said = _run_child(_DRAW, backend, folder)
             if said is not None:
+                if said.startswith("OSError: "):  # of ffmpeg, or the disk
+                    raise OSError(said.removeprefix("OSError: "))
                 raise NoDisplay(f"OpenGL ({backend}) failed while drawing: {said}")
             for path, (_, wanted) in zip(unfinished, shots, strict=True):
                 os.replace(path, wanted)

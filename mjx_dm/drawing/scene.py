@@ -17,6 +17,7 @@ SUNLIGHT = np.array([0.2, 0.5, -0.9])
 ZENITH, RIM = (0.42, 0.56, 0.72), (0.86, 0.90, 0.94)  # of the sky
 TILES = (0.62, 0.66, 0.70), (0.70, 0.74, 0.78)  # of the floor
 FIELD_OF_VIEW = 30.0  # degrees from bottom to top
+FORCES = (0.85, 0.12, 0.10, 1.0)  # of contacts
 SAMPLES = 4  # a pixel, for smooth edges
 
 
@@ -83,6 +84,7 @@ def scene_model(
     model.vis.headlight.ambient[:] = 0.42
     model.vis.headlight.diffuse[:] = 0.25
     model.vis.headlight.specular[:] = 0.0
+    model.vis.rgba.contactforce[:] = FORCES
     model.vis.rgba.haze[:] = [*RIM, 1.0]
     model.vis.global_.offwidth, model.vis.global_.offheight = width, height
     model.vis.quality.offsamples = SAMPLES

@@ -75,9 +75,11 @@ def _grid(
     solid = np.flatnonzero(~np.isin(model.geom_type, [0, 1]))
     size = np.ptp(corners(model, posed(model), solid), axis=0)
     step = APART * np.maximum(size[:2], 0.5 * size[:2].max())
-    side = int(np.ceil(np.sqrt(count)))
-    row, column = np.divmod(np.arange(count), side)
-    cell = np.stack([row, column], 1) - (side - 1) / 2
+    # As long as it is wide, in m.
+    rows = max(1, round(np.sqrt(count * step[1] / step[0])))
+    columns = -(-count // rows)
+    row, column = np.divmod(np.arange(count), columns)
+    cell = np.stack([row - (rows - 1) / 2, column - (columns - 1) / 2], 1)
     place = np.zeros((frames, count, 3))
     place[:, :, :2] = cell * step
     if not runner_of(model):
