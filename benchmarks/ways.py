@@ -26,6 +26,9 @@ from mjx_dm.config import replace
 from mjx_dm.files import write_json
 from mjx_dm.presets import PRESETS
 from mjx_dm.runs.plots import STYLE
+from mjx_dm.view.densities import at
+from mjx_dm.view.figure import draw_policy
+from mjx_dm.view.mixture import look
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK = ROOT / "examples/ring.py"
@@ -68,13 +71,18 @@ def main(options: Options) -> int:
     write_json(options.out, report)
     print(json.dumps(report["summary"], indent=1))
     if options.plot:
-        draw(options.plot, report["runs"])
+        draw(options, report["runs"])
     return 0
+
+
+def folder(options: Options, name: str, seed: int) -> Path:
+    """The run directory of a variant and a seed."""
+    return options.runs / f"{name.replace(', ', '_').replace(' ', '_')}_seed{seed}"
 
 
 def train(options: Options, name: str, changes: dict[str, Any], seed: int) -> Path:
     """The run directory of a variant and a seed, trained if it is not there."""
-    run = options.runs / f"{name.replace(', ', '_').replace(' ', '_')}_seed{seed}"
+    run = folder(options, name, seed)
     if not (run / "checkpoints").is_dir():
         mjx_dm.train(
             replace(
@@ -142,12 +150,13 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-def draw(path: Path, runs: list[dict[str, Any]]) -> None:
-    """Where the episodes of each variant end, all seeds."""
+def draw(options: Options, runs: list[dict[str, Any]]) -> None:
+    """Where the episodes of each variant end, all seeds; below, what the mixtures of the first seed
+    are where an episode begins."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(2.6 * len(VARIANTS), 2.9), layout="constrained")
+        figure = Figure(figsize=(2.6 * len(VARIANTS), 5.6), layout="constrained")
         FigureCanvasAgg(figure)
-        panels = figure.subplots(1, len(VARIANTS), sharex=True, sharey=True)
+        panels, below = figure.subplots(2, len(VARIANTS), sharex="row", sharey="row")
         for axes, name in zip(panels, VARIANTS, strict=True):
             seeds = [run for run in runs if run["variant"] == name]
             for run in seeds:
@@ -157,7 +166,16 @@ def draw(path: Path, runs: list[dict[str, Any]]) -> None:
             axes.set(title=name, aspect="equal", xlim=(-1.3, 1.3), ylim=(-1.3, 1.3))
             axes.set_xlabel(f"{np.mean([run['ways'] for run in seeds]):.1f} ways")
         panels[-1].legend(loc="center", fontsize=7)
-        figure.savefig(path, format="png", dpi=110)
+        for axes, (name, changes) in zip(below, VARIANTS.items(), strict=True):
+            if changes.get("learner") == "sac":
+                axes.set_axis_off()
+                continue
+            run = folder(options, name, options.seeds[0])
+            episode, shown, step = look(run, seed=SEED, step=0, coordinates=(0, 1))
+            draw_policy(axes, at(episode.gmm, step), shown)
+            axes.set_xlabel("force along x")
+        below[0].set_ylabel("force along y")
+        figure.savefig(options.plot, format="png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ class MixtureChart:
         entropy = -np.sum(weights * np.log(np.maximum(weights, 1e-30)))
         told = (
             f"{np.exp(entropy):.1f} of {len(weights)} components in use, "
-            f"mean &sigma; {kept[-1].sigma:.2f} of the box"
+            f"mean &sigma; {kept[-1].sigma:.2f}"
         )
         self._bars.content = _text(told) + _bars(
             [(names[k], float(weights[k]), f"{weights[k]:.2f}", _colour(k)) for k in shown]

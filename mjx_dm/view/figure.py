@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mjx_dm.learner.gmm import GMM
 from mjx_dm.runs.plots import STYLE
 from mjx_dm.view.charts import COLOURS
 from mjx_dm.view.densities import Plane, at
@@ -46,40 +47,46 @@ def write(path: Path, episode: Episode, shown: Plane, step: int) -> None:
 
 def draw_plane(panels: list[Axes], episode: Episode, shown: Plane, step: int) -> None:
     """Three panels: the policy with its components, exp(Q/T), and what the policy is fitted to."""
-    gmm = at(episode.gmm, step)
-    means = np.asarray(gmm.component_mean)[:, list(shown.coordinates)]
-    weights, total = np.asarray(gmm.weights()), np.asarray(gmm.mean())[list(shown.coordinates)]
-    names = [_actuator(episode, c) for c in shown.coordinates]
-    half = (shown.x[1] - shown.x[0]) / 2
+    of_policy, *others = panels
+    draw_policy(of_policy, at(episode.gmm, step), shown)
     drawn = (
-        ("the policy", shown.policy, "Blues"),
         ("exp(Q/T)", shown.boltzmann, "Oranges"),
         ("what it is fitted to", shown.target, "Greens"),
     )
-    for axes, (title, density, colours) in zip(panels, drawn, strict=True):
-        axes.set(title=title, xlabel=names[0], aspect="equal")
-        axes.grid(False)
-        axes.imshow(
-            density,
-            origin="lower",
-            cmap=colours,
-            interpolation="bilinear",
-            vmin=0.0,
-            extent=(shown.x[0] - half, shown.x[-1] + half, shown.y[0] - half, shown.y[-1] + half),
-        )
-        if density is not shown.policy:
-            levels = shown.policy.max() * np.array([0.1, 0.5])
-            axes.contour(shown.x, shown.y, shown.policy, levels, colors=COLOURS[0], linewidths=0.8)
-    panels[0].set_ylabel(names[1])
-    for k, (mean, weight) in enumerate(zip(means, weights, strict=True)):
-        if weight < _LEAST_WEIGHT:
-            continue
-        panels[0].plot(*mean, "o", ms=5 + 9 * weight, mfc=_colour(k), mec="w", mew=1.0)
-    panels[0].plot(*total, "k+", ms=9)
-    # Contours and marks outside of the box would widen it.
+    levels = shown.policy.max() * np.array([0.1, 0.5])
+    for axes, (title, density, colours) in zip(others, drawn, strict=True):
+        axes.set(title=title)
+        _draw_density(axes, shown, density, colours)
+        axes.contour(shown.x, shown.y, shown.policy, levels, colors=COLOURS[0], linewidths=0.8)
     for axes in panels:
-        axes.set(xlim=axes.get_images()[0].get_extent()[:2])
-        axes.set(ylim=axes.get_images()[0].get_extent()[2:])
+        axes.set_xlabel(_actuator(episode, shown.coordinates[0]))
+    of_policy.set(title="the policy", ylabel=_actuator(episode, shown.coordinates[1]))
+
+
+def draw_policy(axes: Axes, gmm: GMM, shown: Plane) -> None:
+    """The density of `gmm`, the means of its components, larger where heavier, and their mean."""
+    pair = list(shown.coordinates)
+    _draw_density(axes, shown, shown.policy, "Blues")
+    box = axes.get_xlim(), axes.get_ylim()
+    weights, means = np.asarray(gmm.weights()), np.asarray(gmm.component_mean)[:, pair]
+    for k in np.flatnonzero(weights >= _LEAST_WEIGHT).tolist():
+        axes.plot(*means[k], "o", ms=5 + 9 * weights[k], mfc=_colour(k), mec="w", mew=1.0)
+    axes.plot(*np.asarray(gmm.mean())[pair], "k+", ms=9)
+    axes.set(xlim=box[0], ylim=box[1])  # which marks beyond them would widen
+
+
+def _draw_density(axes: Axes, shown: Plane, density: np.ndarray, colours: str) -> None:
+    across, up = ((x[1] - x[0]) / 2 for x in (shown.x, shown.y))
+    axes.grid(False)
+    axes.imshow(
+        density,
+        origin="lower",
+        cmap=colours,
+        interpolation="bilinear",
+        vmin=0.0,
+        extent=(shown.x[0] - across, shown.x[-1] + across, shown.y[0] - up, shown.y[-1] + up),
+        aspect="equal" if np.isclose(np.ptp(shown.x), np.ptp(shown.y)) else "auto",
+    )
 
 
 def draw_weights(axes: Axes, episode: Episode, step: int) -> None:

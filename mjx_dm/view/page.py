@@ -186,12 +186,12 @@ def _colour_materials(model: mujoco.MjModel) -> None:
 
 
 def _radius(model: mujoco.MjModel, data: mujoco.MjData, root: int) -> float:
-    """Of the ball around the root that holds all that moves, m."""
+    """Of the ball around the root that holds all that moves, m, and some ground with it."""
     moves = model.body_weldid[model.geom_bodyid] != 0
     if not moves.any():
         return 1.0
     far = np.linalg.norm(data.geom_xpos[moves] - data.xpos[root], axis=1) + model.geom_rbound[moves]
-    return float(max(far.max(), 0.05))
+    return float(max(far.max(), 0.25))
 
 
 def _add_floor(server: viser.ViserServer, model: mujoco.MjModel, data: mujoco.MjData) -> None:

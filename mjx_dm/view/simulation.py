@@ -20,7 +20,7 @@ _TERMS = ("reward_", "distance_penalty", "velocity_penalty")
 
 class Moment(NamedTuple):
     """What the newest step was: seconds of its episode, reward and its terms, the return so far,
-    and of a mixture the weights (K,) and the mean sigma, in half widths of the box."""
+    and of a mixture the weights (K,) and the mean sigma, in the policy's units."""
 
     seconds: float = 0.0
     reward: float = 0.0

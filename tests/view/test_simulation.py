@@ -1,16 +1,19 @@
 """What is watched: an episode as it is scored, pushed, and under the policy that was chosen."""
 
+import contextlib
 import shutil
 import sys
 import threading
 import time
 
+import glfw
 import numpy as np
 import pytest
 from watched import TASK, keep_untrained
 
 from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.evaluation.evaluate import evaluate
+from mjx_dm.view import window
 from mjx_dm.view.__main__ import main
 from mjx_dm.view.choices import BEST, NEWEST, Choices, Switch
 from mjx_dm.view.simulation import PUSH_SECONDS, Simulation
@@ -95,14 +98,50 @@ def test_what_is_chosen_is_loaded_and_the_newest_is_followed(run, simulation):
     switch.choose(BEST)
     switch.wait()
     assert (simulation.policy.env_steps, simulation.policy.eval_return) == (150, 77.5)
+    switch.choose("100 steps")
+    switch.wait()
+    assert simulation.policy.env_steps == 100
     shutil.rmtree(run.folder / "checkpoints" / f"{300:012d}")
     switch.choose("300 steps")
     switch.wait()
     assert switch.status == "The checkpoint of 300 steps is not kept any more."
-    assert simulation.policy.env_steps == 150
+    assert simulation.policy.env_steps == 100
 
 
-def test_the_command_names_what_is_missing(run, tmp_path, monkeypatch, capsys):
+class Handle:
+    """What launch_passive gives, for as many frames as it is told."""
+
+    def __init__(self, frames):
+        self.frames, self.synced = frames, 0
+
+    def is_running(self):
+        return self.synced < self.frames
+
+    def lock(self):
+        return contextlib.nullcontext()
+
+    def sync(self):
+        self.synced += 1
+
+
+def test_the_window_plays_and_hears_keys(run, simulation):
+    switch = Switch(Choices(run.folder), simulation, BEST)
+    handle, keys = Handle(10), window.Keys(simulation)
+    window.play_in(handle, simulation, switch)
+    assert handle.synced == 10 and (simulation.episode, simulation.steps) > (0, 0)
+    keys(glfw.KEY_LEFT)
+    assert simulation.speed == 0.5
+    keys(glfw.KEY_UP)
+    assert simulation.data.xfrc_applied[simulation.root, 0] > 0
+    keys(glfw.KEY_SPACE)
+    assert not simulation.is_playing
+    before = simulation.episode
+    keys(glfw.KEY_R)
+    assert (simulation.episode, simulation.steps) == (before + 1, 0)
+
+
+def test_the_command_names_what_is_missing(run, monkeypatch, capsys):
+    monkeypatch.setattr(glfw, "init", lambda: False)
     assert main([str(run.folder), "--window"]) == 2
     assert "no display here for --window" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "viser", None)
@@ -111,7 +150,7 @@ def test_the_command_names_what_is_missing(run, tmp_path, monkeypatch, capsys):
     assert "pip install 'mjx-dm[view]'" in capsys.readouterr().err
 
 
-def test_a_view_is_of_our_own_tasks(rail, run, tmp_path, monkeypatch, capsys):
+def test_a_view_is_of_our_own_tasks(rail, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mjx_dm.view.__main__._missing", lambda options: None)
     assert main([str(tmp_path / "nowhere")]) == 2
     assert "There is no policy in" in capsys.readouterr().err
