@@ -163,7 +163,9 @@ def draw(options: Options, runs: list[dict[str, Any]]) -> None:
                 ends = np.array(run["ends"])
                 axes.plot(*ends.T, "o", ms=3, alpha=0.4, label=f"seed {run['seed']}")
             axes.plot(0, 0, "k+", ms=8)
-            axes.set(title=name, aspect="equal", xlim=(-1.3, 1.3), ylim=(-1.3, 1.3))
+            axes.set(
+                title=name.replace(", ", ",\n"), aspect="equal", xlim=(-1.3, 1.3), ylim=(-1.3, 1.3)
+            )
             axes.set_xlabel(f"{np.mean([run['ways'] for run in seeds]):.1f} ways")
         panels[-1].legend(loc="center", fontsize=7)
         for axes, (name, changes) in zip(below, VARIANTS.items(), strict=True):

@@ -103,6 +103,8 @@ def _on_page(simulation: Any, choices: Any, switch: Any, options: Options) -> in
 
 def _missing(options: Options) -> str | None:
     """One sentence about what this machine or installation lacks, or None."""
+    if not 0 < options.port < 2**16:
+        return f"--port must lie in [1, 65535], got {options.port}."
     if options.window:
         from mjx_dm.view import window
 

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import io
+import socket
 import time
 from typing import Any
 
@@ -30,7 +31,7 @@ SIDES = {
 class Page:
     """A server of viser that shows `simulation`, from its start to `close`.
 
-    Raises OSError where `host` and `port` cannot be had.
+    Raises OSError where `host` is no address of this machine.
     """
 
     def __init__(
@@ -38,6 +39,8 @@ class Page:
     ):
         self.simulation, self.choices, self.switch = simulation, choices, switch
         self._is_closed = False
+        # It would wait for ever at an address that is not this machine's.
+        socket.create_server((host, 0)).close()
         # It says on its own where it listens, at any address.
         with contextlib.redirect_stdout(io.StringIO()):
             self.server = viser.ViserServer(

@@ -165,7 +165,10 @@ def test_the_panel_tells_of_the_episode_as_it_goes(run, simulation):
     from mjx_dm.view.page import Page
 
     choices = Choices(run.folder)
-    page = Page(simulation, choices, Switch(choices, simulation, BEST), "127.0.0.1", 8180)
+    switch = Switch(choices, simulation, BEST)
+    with pytest.raises(OSError):
+        Page(simulation, choices, switch, "192.0.2.1", 8180)  # of no machine, by RFC 5737
+    page = Page(simulation, choices, switch, "127.0.0.1", 8180)
     assert page.address.startswith("http://127.0.0.1:")
     thread = threading.Thread(target=page.run)
     thread.start()
