@@ -22,8 +22,8 @@ from mjx_dm.training.worlds import make_worlds
 
 CONFIG = replace(
     PRESETS["smoke"], task="brax:rail", engine="auto", physics="auto", num_envs=16, batch_size=16,
-    random_steps=32, chunk_iterations=5, actor_widths=(8,), critic_widths=(8,), learner="sac",
-    critic="scalar", normalize_reward=True,
+    random_steps=32, chunk_iterations=5, learner="sac", critic="scalar", actor_widths=(8,),
+    critic_widths=(8,), normalize_reward=True,
 )  # fmt: skip
 
 
