@@ -69,7 +69,7 @@ def test_a_library_task_is_scored_and_filmed_in_its_own_simulation(finished):
     assert "no Gymnasium environment was asked" in report["scored_by"]
     assert report["options"] == {"episode_length": 10} and report["versions"]["brax"]
     assert report["lengths"] == [10] and report["seeds"] == [1000]
-    assert frames.shape[0] == 11 and frames.std() > 1
+    assert len(frames) == 15 and frames.std() > 1  # half a second
 
 
 @pytest.mark.slow
