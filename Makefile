@@ -38,7 +38,7 @@ setup: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/python train.py --preset cpu --minutes $(MINUTES) --no-save-replay --run-dir '$(RUN)'
-	$(BIN)/python eval_render.py '$(RUN)/best' --episodes $(EPISODES)
+	$(BIN)/python eval_render.py '$(RUN)/best' --episodes $(EPISODES) --seconds 6
 
 # Each worker takes some 3 GB, and those on a GPU would want it all: not in pyproject.toml.
 test: $(STAMP)

@@ -3,9 +3,9 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 from jax.sharding import Mesh
@@ -19,9 +19,8 @@ from mjx_dm.engines import choose_engine
 from mjx_dm.envs.episodes import Worlds
 from mjx_dm.files import write_json
 from mjx_dm.learner import make_learner
-from mjx_dm.records import METRICS, read_metrics, wall_seconds
 from mjx_dm.report.live import LivePage
-from mjx_dm.runs import health, initial, memory
+from mjx_dm.runs import health, initial
 from mjx_dm.runs import hosts as processes
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.hosts import Hosts
@@ -31,18 +30,17 @@ from mjx_dm.runs.metrics import MetricsWriter
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import Scores
 from mjx_dm.runs.signals import CLOSED_PIPE, Stop, stop_on_signal
+from mjx_dm.runs.starting import Start, out_of_time
 from mjx_dm.tasks import LibraryTask, loading
 from mjx_dm.tasks.physics import name_of
 from mjx_dm.tasks.task import Task
 from mjx_dm.training import mesh as meshes
 from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
+from mjx_dm.training.replay import Replay
 from mjx_dm.training.reflection import symmetry_of
 from mjx_dm.training.worlds import make_worlds, task_of
 from mjx_dm.validation import new_directory, of_learner, validate
-
-# Warp compiles its kernels when they are first launched, which takes a minute on a new machine.
-COMPILE_AT_FIRST_LAUNCH = ("warp",)
 
 
 class Outcome(NamedTuple):
@@ -141,7 +139,8 @@ class _Run:
                 f"copy in {self.directory / loading.FOLDER}: begin a new run to train the new."
             )
         with self.progress.phase("Compiling"):
-            chunk, state = self._compile(env, share)
+            start = Start(c, self.hosts, self.mesh, self.keeper, self.clock, self.say)
+            chunk, state, self.train_seconds = start.begin(env, share)
         with self._recorded(env), stop_on_signal(self.say) as stop:
             try:
                 self._loop(chunk, state, stop)
@@ -179,37 +178,6 @@ class _Run:
             Scores(c, env.task, self.writer, self.say, self.clock.seconds) as self.scores,
         ):
             yield
-
-    def _compile(
-        self, env: Worlds, share: Config
-    ) -> tuple[Callable[[TrainState], Any], TrainState]:
-        """The program, and the state to begin with: a new one, or what was saved. `env` are the
-        worlds of a device, and `share` its settings."""
-        c = self.config
-        init, advance, shapes = meshes.programs(share, env, self.mesh)
-        # Before the compilation, so that a run that cannot go on says so at once.
-        saved = self.hosts.first(lambda: self._read(shapes)) if c.run.resume else None
-        policy = None if c.run.resume else initial.read(c, env.spaces)
-        start = time.monotonic()
-        program = jax.jit(advance, donate_argnums=0).lower(shapes)
-        chunk = program.compile(device.compiler_options())
-        needed = memory.plan(shapes, chunk, self.mesh.size)
-        self.say(f"Memory: {needed}.")
-        memory.check(c, needed, memory.available())
-        start_of = jax.jit(lambda: init(jax.random.key(c.run.seed)))
-        if c.physics.engine in COMPILE_AT_FIRST_LAUNCH:
-            # On a state of its own, which goes again: the run's has not begun.
-            jax.block_until_ready(chunk(start_of()))
-        state = start_of() if saved is None else self.keeper.go_on(env, shapes, saved)
-        if policy is not None:
-            state = initial.begin(state, policy)
-            self.say(f"Began with the policy of {c.run.init_from}; its critics begin anew.")
-        state = meshes.place(state, shapes)
-        jax.block_until_ready(state)
-        seconds = time.monotonic() - start
-        self.clock.spent("compilation and start", seconds)
-        self.say(f"Compiled in {seconds:.0f} s.")
-        return chunk, state
 
     def _loop(self, chunk: Any, state: TrainState, stop: Stop) -> None:
         c, held = self.config, initial.Held(self.config)
@@ -292,22 +260,19 @@ class _Run:
     def _is_over(self, stop: Stop) -> bool:
         if self.progress.is_closed and not stop.is_set():
             stop.by(CLOSED_PIPE)
-        is_late = self.hosts.leads and self._out_of_time()
-        number, is_late = self.hosts.largest(stop.number or 0, is_late)
+        is_late = self.hosts.leads and out_of_time(self.config, self.train_seconds)
+        number, late = self.hosts.largest(stop.number or 0, is_late)
         if number and not stop.is_set():
             stop.by(number)
-        return stop.is_set() or bool(is_late)
-
-    def _out_of_time(self) -> bool:
-        minutes = self.config.run.minutes
-        return minutes is not None and self.train_seconds >= 60 * minutes
+        return stop.is_set() or bool(late)
 
     def _save(self, state: TrainState, env_steps: int) -> None:
         with self.clock.on("checkpoints"), self.progress.phase("Saving"):
             if self.mesh.size > 1:
                 self.hosts.check_replicas(state.learner, env_steps)
             copy = self.hosts.led(self.keeper.copy_is_due())
-            kept = self.hosts.to_first(state if copy else state._replace(replay=None))
+            without: Any = state._replace(replay=cast(Replay, None))
+            kept = self.hosts.to_first(state if copy else without)
             if self.hosts.leads:
                 self.keeper.save(kept, env_steps, self.train_seconds)
 
@@ -319,26 +284,3 @@ class _Run:
             plots.plot_run(self.directory, task.name, self.config.task.max_episode_steps)
         except Exception as error:  # whatever matplotlib meets
             self.say(f"The plots could not be drawn ({type(error).__name__}: {error}).")
-
-    def _read(self, shapes: TrainState) -> Any:
-        """The newest checkpoint, if there is something left to do from there."""
-        saved = self.keeper.read(shapes)
-        step = self.keeper.last_saved
-        if step >= self.config.run.env_steps:
-            raise ConfigError(
-                f"The run has reached {step} environment steps, and --env-steps asks for "
-                f"{self.config.run.env_steps}; give more to go on."
-            )
-        self.train_seconds = float(saved.train_seconds)
-        if self._out_of_time():
-            raise ConfigError(
-                f"The run has trained for {self.train_seconds / 60:.1f} minutes, and --minutes "
-                f"asks for {self.config.run.minutes:g}; give more to go on."
-            )
-        try:
-            self.clock.before = wall_seconds(read_metrics(self.directory / METRICS), step)
-        except FileNotFoundError:
-            pass  # the curve begins anew
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
-        return saved
