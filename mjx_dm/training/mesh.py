@@ -90,7 +90,7 @@ def programs(config: Config, env: Worlds, mesh: Mesh) -> Program:
     return Program(init, chunk, shapes)
 
 
-def specs_of(state: TrainState) -> TrainState:
+def specs_of(state: TrainState) -> Any:
     """How each array lies on the mesh: along the axis of its worlds, or whole on every device."""
     worlds, whole = P(AXIS), P()
 
@@ -100,15 +100,14 @@ def specs_of(state: TrainState) -> TrainState:
     returns = state.returns
     if returns is not None:
         returns = everywhere(returns)._replace(discounted=worlds)
-    return TrainState(
+    whole_of: Any = {"key": whole, "iteration": whole, "learn_from": whole}
+    return state._replace(
         learner=everywhere(state.learner),
         normalizer=everywhere(state.normalizer),
         env=jax.tree.map(lambda _: worlds, state.env)._replace(key=whole),
         replay=jax.tree.map(lambda _: P(None, AXIS), state.replay)._replace(written=whole),
-        key=whole,
-        iteration=whole,
-        learn_from=whole,
         returns=returns,
+        **whole_of,
     )
 
 

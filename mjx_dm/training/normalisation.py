@@ -30,7 +30,7 @@ def update(
 ) -> Normalizer:
     """Takes in a batch, of which each of the `devices` has N rows. Source: Chan et al. 1979,
     parallel form."""
-    n = obs.shape[0] * devices.count
+    n = obs.shape[0] * devices.size
     mean = devices.mean(jnp.mean(obs, 0))
     var = devices.mean(jnp.mean(jnp.square(obs - mean[None]), 0))
     # The weight saturates, so that the statistics follow the policy for ever.

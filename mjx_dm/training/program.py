@@ -94,7 +94,7 @@ def next_iteration(
 def _reset(env: Worlds, key: Array, devices: Devices) -> EnvState:
     """The worlds of this device at their start, with the key that those of all `devices` have."""
     state = env.reset(devices.own(key), stagger=True)
-    return state if devices.count == 1 else state._replace(key=key)
+    return state if devices.size == 1 else state._replace(key=key)
 
 
 def make_chunk(
