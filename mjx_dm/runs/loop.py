@@ -1,6 +1,7 @@
 """The host loop: launches the program, logs, saves, scores, and stops when told."""
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
@@ -141,7 +143,7 @@ class _Run:
                 f"copy in {self.directory / loading.FOLDER}: begin a new run to train the new."
             )
         chunk, state = self._compile(env, share)
-        with self._recorded(env), stop_on_signal(self.say) as stop:
+        with stop_on_signal(self.say) as stop, self._recorded(env):
             try:
                 self._loop(chunk, state, stop)
             except Exception:  # not KeyboardInterrupt: who interrupts twice does not wait
@@ -195,7 +197,10 @@ class _Run:
         needed = memory.plan(shapes, chunk, self.mesh.size)
         self.say(f"Memory: {needed}.")
         memory.check(c, needed, memory.available())
-        start_of = jax.jit(lambda: init(jax.random.key(c.run.seed)))
+        # In NumPy, which several processes may all give to one program.
+        seed = np.asarray(jax.random.key_data(jax.random.key(c.run.seed)))
+        begin = jax.jit(lambda seed: init(jax.random.wrap_key_data(seed)))
+        start_of = functools.partial(begin, seed)
         if c.physics.engine in COMPILE_AT_FIRST_LAUNCH:
             # On a state of its own, which goes again: the run's has not begun.
             jax.block_until_ready(chunk(start_of()))
