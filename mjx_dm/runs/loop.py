@@ -37,8 +37,8 @@ from mjx_dm.tasks.task import Task
 from mjx_dm.training import mesh as meshes
 from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
-from mjx_dm.training.replay import Replay
 from mjx_dm.training.reflection import symmetry_of
+from mjx_dm.training.replay import Replay
 from mjx_dm.training.worlds import make_worlds, task_of
 from mjx_dm.validation import new_directory, of_learner, validate
 
@@ -141,7 +141,7 @@ class _Run:
         with self.progress.phase("Compiling"):
             start = Start(c, self.hosts, self.mesh, self.keeper, self.clock, self.say)
             chunk, state, self.train_seconds = start.begin(env, share)
-        with self._recorded(env), stop_on_signal(self.say) as stop:
+        with stop_on_signal(self.say) as stop, self._recorded(env):
             try:
                 self._loop(chunk, state, stop)
             except Exception:  # not KeyboardInterrupt: who interrupts twice does not wait

@@ -1,10 +1,12 @@
 """What a run begins with: its program, compiled, and a new state or the one that was saved."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 
 from mjx_dm import device
@@ -55,7 +57,10 @@ class Start:
         needed = memory.plan(shapes, chunk, self.mesh.size)
         self.say(f"Memory: {needed}.")
         memory.check(c, needed, memory.available())
-        start_of = jax.jit(lambda: init(jax.random.key(c.run.seed)))
+        # In NumPy, which several processes may all give to one program.
+        seed = np.asarray(jax.random.key_data(jax.random.key(c.run.seed)))
+        first = jax.jit(lambda seed: init(jax.random.wrap_key_data(seed)))
+        start_of = functools.partial(first, seed)
         if c.physics.engine in COMPILE_AT_FIRST_LAUNCH:
             # On a state of its own, which goes again: the run's has not begun.
             jax.block_until_ready(chunk(start_of()))
