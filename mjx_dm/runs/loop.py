@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -296,10 +296,10 @@ class _Run:
         if self.progress.is_closed and not stop.is_set():
             stop.by(CLOSED_PIPE)
         is_late = self.hosts.leads and self._out_of_time()
-        number, is_late = self.hosts.largest(stop.number or 0, is_late)
+        number, ends = self.hosts.largest(stop.number or 0, is_late)
         if number and not stop.is_set():
             stop.by(number)
-        return stop.is_set() or bool(is_late)
+        return stop.is_set() or bool(ends)
 
     def _out_of_time(self) -> bool:
         minutes = self.config.run.minutes
@@ -310,7 +310,8 @@ class _Run:
             if self.mesh.size > 1:
                 self.hosts.check_replicas(state.learner, env_steps)
             copy = self.hosts.led(self.keeper.copy_is_due())
-            kept = self.hosts.to_first(state if copy else state._replace(replay=None))
+            without_replay = state._replace(replay=cast(Any, None))
+            kept = self.hosts.to_first(state if copy else without_replay)
             if self.hosts.leads:
                 self.keeper.save(kept, env_steps, self.train_seconds)
 
