@@ -4,7 +4,8 @@ Written for the inside of `jax.shard_map` over a mesh axis AXIS; one device has 
 its program holds nothing of this.
 """
 
-from typing import NamedTuple, TypeVar
+import dataclasses
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,8 @@ AXIS = "worlds"
 _PLACES = 2**30
 
 
-class Devices(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Devices:
     """`size` devices; every function is called by all of them, and gives all of them the same but
     for `own`."""
 

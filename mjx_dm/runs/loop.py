@@ -38,7 +38,6 @@ from mjx_dm.training import mesh as meshes
 from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
 from mjx_dm.training.reflection import symmetry_of
-from mjx_dm.training.replay import Replay
 from mjx_dm.training.worlds import make_worlds, task_of
 from mjx_dm.validation import new_directory, of_learner, validate
 
@@ -271,8 +270,8 @@ class _Run:
             if self.mesh.size > 1:
                 self.hosts.check_replicas(state.learner, env_steps)
             copy = self.hosts.led(self.keeper.copy_is_due())
-            without: Any = state._replace(replay=cast(Replay, None))
-            kept = self.hosts.to_first(state if copy else without)
+            without_replay = state._replace(replay=cast(Any, None))
+            kept = self.hosts.to_first(state if copy else without_replay)
             if self.hosts.leads:
                 self.keeper.save(kept, env_steps, self.train_seconds)
 

@@ -92,7 +92,8 @@ def programs(config: Config, env: Worlds, mesh: Mesh) -> Program:
 
 def specs_of(state: TrainState) -> Any:
     """How each array lies on the mesh: along the axis of its worlds, or whole on every device."""
-    worlds, whole = P(AXIS), P()
+    worlds: Any = P(AXIS)
+    whole: Any = P()
 
     def everywhere(tree: Any) -> Any:
         return jax.tree.map(lambda _: whole, tree)

@@ -19,8 +19,8 @@ from mjx_dm.records import read_metrics
 
 ROOT = Path(__file__).parents[2]
 TINY = [
-    "--preset", "smoke", "--task", "InvertedPendulum-v5", "--engine", "mujoco", "--actor-widths",
-    "8", "--critic-widths", "8", "--normalize-reward",
+    "--preset", "smoke", "--task", "InvertedPendulum-v5", "--engine", "mujoco", "--learner", "sac",
+    "--critic", "scalar", "--actor-widths", "8", "--critic-widths", "8", "--normalize-reward",
 ]  # fmt: skip
 ENDLESS = ["--env-steps", "100000000", "--checkpoint-minutes", "0.02", "--no-save-replay"]
 SECONDS = 1800
@@ -116,29 +116,35 @@ def test_mjx_physics_runs_on_eight_devices(tmp_path):
 
 def test_of_two_processes_the_first_writes_and_both_stop_on_a_signal_to_the_other(tmp_path):
     run_dir = tmp_path / "run"
-    first, second = processes = start_two(run_dir, *TINY, *ENDLESS, devices=2)
+    first, second = processes = start_two(run_dir, *TINY, *ENDLESS)
     wait_for_checkpoints(run_dir, 1, processes)
-    owner = json.loads((run_dir / "lock.json").read_text())
-    assert owner["pid"] == first.pid
+    assert json.loads((run_dir / "lock.json").read_text())["pid"] == first.pid
     second.send_signal(signal.SIGTERM)
     (status, out, err), (other_status, other_out, other_err) = map(ended, processes)
     assert (status, other_status) == (143, 143), err + other_err
-    assert "on 4 devices of 2 processes" in out and "Go on with --resume." in out
+    assert "on 2 devices of 2 processes" in out and "Go on with --resume." in out
     assert "env steps" not in other_out
     last = read_metrics(run_dir / "metrics.jsonl")["step"][-1]
     assert max(complete(run_dir / "checkpoints")) == last, "saved after the signal"
     assert json.loads((run_dir / "config.json").read_text())["hosts"]["distributed"] is False
     assert not (run_dir / "lock.json").exists()
 
-    # As many again go on, and so does one alone.
-    more = ["--resume", "--env-steps", last + 512]
-    for status, _, err in map(ended, start_two(run_dir, *more, under_slurm=True)):
-        assert status == 0, err
-    more = ["--run-dir", run_dir, "--resume", "--env-steps", last + 1024]
-    status, out, err = ended(start("train.py", *more))
+
+def test_a_run_goes_on_in_two_processes_that_slurm_started_and_then_in_one(tmp_path):
+    run_dir = tmp_path / "run"
+    status, _, err = ended(start("train.py", *TINY, "--run-dir", run_dir))
     assert status == 0, err
-    assert f"Resumed at {last + 512:,}" in out
-    verify(complete(run_dir / "checkpoints")[last + 1024])
+    again = ["--resume", "--env-steps", 1024]
+    (status, out, err), (other_status, _, other_err) = map(
+        ended, start_two(run_dir, *again, under_slurm=True)
+    )
+    assert (status, other_status) == (0, 0), err + other_err
+    assert "Resumed at 512 environment steps, with its replay." in out
+    again = ["--run-dir", run_dir, "--resume", "--env-steps", 1536]
+    status, out, err = ended(start("train.py", *again))
+    assert status == 0, err
+    assert "Resumed at 1,024 environment steps, with its replay." in out
+    verify(complete(run_dir / "checkpoints")[1536])
 
 
 @pytest.mark.parametrize("killed", [0, 1])
