@@ -89,7 +89,7 @@ def test_the_scale_of_returns_of_four_devices_is_that_of_one():
 def learner_of(devices):
     """Twin critics and a policy that draw nothing, so that a batch alone decides what they learn;
     alpha follows what the policy reports."""
-    config = mesh.share(CONFIG, devices.count)
+    config = mesh.share(CONFIG, devices.size)
     network, critic = networks.tanh_gaussian_network(config, SPACES), TwinCritic(config, SPACES)
 
     def mean(actor, obs):
