@@ -59,10 +59,11 @@ def run(config: Config) -> Outcome:
     """Runs `config` to its end, or to a signal.
 
     Can be called from any thread, in a notebook, and several times in a process; signals are heard
-    in the main thread alone. The engine that was chosen is written to config.json in place of
-    "auto". Raises ConfigError where the settings cannot run here or the run directory is another
-    run's, CheckpointError where a run cannot be resumed, SaveError where its last state could not
-    be saved, FloatingPointError where its numbers are not finite any more.
+    in the main thread alone; one of several processes runs one run. The engine that was chosen is
+    written to config.json in place of "auto". Raises ConfigError where the settings cannot run here
+    or the run directory is another run's, CheckpointError where a run cannot be resumed, SaveError
+    where its last state could not be saved or another of its processes is gone, FloatingPointError
+    where its numbers are not finite any more.
     """
     validate(config)
     processes.find_each_other(config)
