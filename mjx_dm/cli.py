@@ -53,7 +53,7 @@ def _list_tasks() -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from mjx_dm.config import LIBRARIES
+    from mjx_dm.groups import LIBRARIES
     from mjx_dm.tasks import get_task, task_names
     from mjx_dm.tasks.libraries import library_names
 

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 import tyro
 
 from mjx_dm.checkpoints.manifest import CheckpointError
-from mjx_dm.config import ACTION_RULES, ConfigError
+from mjx_dm.config import ConfigError
 from mjx_dm.ending import complain, say
 from mjx_dm.files import write_json
 from mjx_dm.films.options import FilmOptions
+from mjx_dm.groups import ACTION_RULES
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mjx_dm import config as configs
+from mjx_dm import groups
 from mjx_dm.checkpoints import acting, policy_file
 from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.acting import Act, Distribute
@@ -70,14 +71,14 @@ def load_policy(path: str | os.PathLike, rule: str = "mean", *, step: int | None
     """The policy in a run directory (its newest checkpoint, or that of `step`), in a folder with a
     policy.json such as the run's best/, or of a policy.json or .safetensors file.
 
-    `rule` is of config.ACTION_RULES; those that ask the critic work from a run's checkpoint alone.
+    `rule` is of groups.ACTION_RULES; those that ask the critic work from a run's checkpoint alone.
     Raises CheckpointError with one sentence where there is no policy, it is damaged or of another
     format, its weights are not those of the network described, or the rule asks a critic that was
     not kept.
     """
     path = Path(path)
-    if rule not in configs.ACTION_RULES:
-        rules = ", ".join(configs.ACTION_RULES)
+    if rule not in groups.ACTION_RULES:
+        rules = ", ".join(groups.ACTION_RULES)
         raise CheckpointError(f"The action rule {rule} is unknown; choose from {rules}.")
     file = path / policy_file.NAME if path.is_dir() else path
     if file.suffix in (".json", ".safetensors") and file.exists():
@@ -213,7 +214,7 @@ def _one_obs(spaces: Spaces) -> jax.ShapeDtypeStruct:
 
 
 def _rules(distribution: str) -> dict[str, str]:
-    return configs.ACTION_RULES if distribution == "mixture" else configs.RULES_OF_TANH_GAUSSIAN
+    return groups.ACTION_RULES if distribution == "mixture" else groups.RULES_OF_TANH_GAUSSIAN
 
 
 def _in_words(rule: str, distribution: str, place: Path) -> str:

@@ -25,8 +25,8 @@ import numpy as np
 
 from mjx_dm.checkpoints import values, weights
 from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, brief, fsync, seal
-from mjx_dm.config import ACTIVATIONS, DISTRIBUTIONS, OBS_DTYPES
 from mjx_dm.files import read_json, write_json
+from mjx_dm.groups import ACTIVATIONS, DISTRIBUTIONS, OBS_DTYPES
 from mjx_dm.types import Spaces
 
 FORMAT_VERSION = 2

@@ -9,10 +9,11 @@ from typing import Protocol, runtime_checkable
 from jaxtyping import Array, Bool, Float
 
 from mjx_dm import host
-from mjx_dm.config import ENGINES, PHYSICS, ConfigError
+from mjx_dm.config import ConfigError
 from mjx_dm.device import platform
 from mjx_dm.engines.mjx import MjxEngine
 from mjx_dm.engines.mujoco import MujocoEngine
+from mjx_dm.groups import ENGINES, PHYSICS
 from mjx_dm.tasks.physics import model_for
 from mjx_dm.tasks.task import Fields, Task
 from mjx_dm.types import PhysicsState

@@ -7,7 +7,7 @@ from mjx_dm.learner.protocol import Learner
 from mjx_dm.learner.sac import sac
 from mjx_dm.types import Spaces
 
-# By the names in config.LEARNERS.
+# By the names in groups.LEARNERS.
 _MAKE = {"density_matching": density_matching, "sac": sac}
 
 

@@ -16,7 +16,7 @@ MinQ = Callable[[Float[Array, "B M A"]], Float[Array, "B M"]]
 
 def choose(rule: str, policy: Distribution, min_q: MinQ | None, key: Array) -> Float[Array, "B A"]:
     """One action for each of the B states of `policy`, not clipped, by a rule of
-    config.ACTION_RULES; those of components are for a mixture.
+    groups.ACTION_RULES; those of components are for a mixture.
 
     `key` is consumed by the rules that sample, `min_q` called by those of NEEDS_CRITIC.
     best_component is the published behaviour rule, heaviest that of the published test script.

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from jaxtyping import Array, Float
 
-from mjx_dm.config import TemperatureSettings
+from mjx_dm.groups import TemperatureSettings
 from mjx_dm.learner import losses
 
 Scalar = Float[Array, ""]

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from mjx_dm.config import Config, CriticSettings
+from mjx_dm.config import Config
 from mjx_dm.device import platform
+from mjx_dm.groups import CriticSettings
 from mjx_dm.learner.gmm import GMM
 from mjx_dm.learner.tanh_gaussian import TanhGaussian
 from mjx_dm.types import Spaces

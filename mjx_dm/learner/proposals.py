@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from mjx_dm.config import PolicySettings
+from mjx_dm.groups import PolicySettings
 from mjx_dm.learner.gmm import GMM
 
 SoftQ = Callable[[Float[Array, "B M act"]], Float[Array, "B M"]]

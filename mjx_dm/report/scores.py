@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mjx_dm.config import ACTION_RULES
 from mjx_dm.evaluation.score import Evaluation
+from mjx_dm.groups import ACTION_RULES
 from mjx_dm.report.intervals import Estimate, bootstrapped, of_moments
 
 # Where eval_render.py leaves eval.json, for a run and for its best policy.

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from mjx_dm.checkpoints.manifest import CheckpointError, find_verified
-from mjx_dm.config import CriticSettings
 from mjx_dm.files import write_json
+from mjx_dm.groups import CriticSettings
 
 REPORT = "not_finite.json"
 # A distribution that merely has its tail there has less.

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from mjx_dm.collectives import ALONE, Devices
-from mjx_dm.config import CriticSettings
 from mjx_dm.envs.episodes import EnvState
+from mjx_dm.groups import CriticSettings
 from mjx_dm.training import normalisation
 from mjx_dm.training.normalisation import Normalizer
 

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_dm.config import LEARNERS, Config, replace
+from mjx_dm.config import Config, replace
+from mjx_dm.groups import LEARNERS
 from mjx_dm.learner import make_learner, networks
 from mjx_dm.learner.protocol import Distribution
 from mjx_dm.types import Spaces, Transition

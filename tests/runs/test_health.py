@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import pytest
 
 from mjx_dm.checkpoints import saving
-from mjx_dm.config import CriticSettings
+from mjx_dm.groups import CriticSettings
 from mjx_dm.runs import health
 
 

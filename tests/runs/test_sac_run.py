@@ -11,8 +11,8 @@ import eval_render
 import train
 from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.checkpoints.saving import restore_arrays
-from mjx_dm.config import LEARNERS
 from mjx_dm.drawing.opengl import find_gl
+from mjx_dm.groups import LEARNERS
 from mjx_dm.records import read_metrics
 from mjx_dm.runs.scoring import EVAL_SEED
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from mjx_dm.collectives import AXIS, Devices
-from mjx_dm.config import Config, ConfigError, CriticSettings, replace
+from mjx_dm.config import Config, ConfigError, replace
 from mjx_dm.envs.episodes import EnvState
+from mjx_dm.groups import CriticSettings
 from mjx_dm.learner import networks
 from mjx_dm.learner.actor_critic import Rule, actor_critic
 from mjx_dm.learner.critic import TwinCritic

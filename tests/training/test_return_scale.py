@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_dm.config import CriticSettings, replace
+from mjx_dm.config import replace
 from mjx_dm.envs import batch as envs
+from mjx_dm.groups import CriticSettings
 from mjx_dm.presets import PRESETS
 from mjx_dm.training import program as training
 from mjx_dm.training import return_scale

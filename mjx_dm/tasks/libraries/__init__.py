@@ -8,7 +8,8 @@ import difflib
 import importlib
 from typing import Any
 
-from mjx_dm.config import LIBRARIES, ConfigError, library_of
+from mjx_dm.config import ConfigError, library_of
+from mjx_dm.groups import LIBRARIES
 from mjx_dm.tasks.libraries.task import LibraryTask
 
 __all__ = ["LibraryTask", "library_names", "library_task"]
