@@ -8,4 +8,4 @@ from mjx_dm.ending import leave
 from mjx_dm.eval_cli import eval_main as main
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)

@@ -4,4 +4,4 @@ from mjx_dm.cli import train_main as main
 from mjx_dm.ending import leave
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)

@@ -8,9 +8,9 @@ import tyro
 
 from mjx_dm import config as configs
 from mjx_dm import settings
-from mjx_dm.checkpoints.manifest import CheckpointError, SaveError
+from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, complete
 from mjx_dm.config import Config, ConfigError
-from mjx_dm.ending import about_interruption, about_memory, complain
+from mjx_dm.ending import complain
 from mjx_dm.presets import preset_in
 from mjx_dm.runs.signals import is_interrupt
 from mjx_dm.validation import new_directory, of_learner, validate
@@ -41,9 +41,9 @@ def train_main(arguments: list[str] | None = None) -> int:
         return complain("train.py", error, 2)
     except (KeyboardInterrupt, RuntimeError, MemoryError) as error:
         if is_interrupt(error):
-            return complain("train.py", about_interruption(config.directory), 130)
+            return complain("train.py", _about_interruption(config.directory), 130)
         if "RESOURCE_EXHAUSTED" in str(error) or isinstance(error, MemoryError):
-            return complain("train.py", about_memory(config, error), 1)
+            return complain("train.py", _about_memory(config, error), 1)
         raise
     return 0 if stopped_by is None else 128 + stopped_by
 
@@ -123,3 +123,29 @@ def _resumed(arguments: list[str], directory: Path) -> Config:
 def _parse(arguments: list[str], default: Config) -> Config:
     flat = tyro.conf.OmitArgPrefixes[Config]
     return tyro.cli(flat, args=arguments, default=default, prog="train.py")
+
+
+def _about_memory(config: Config, error: BaseException) -> str:
+    """What to do where a device has no more memory."""
+    return (
+        f"there is not enough memory ({' '.join(str(error).split())[:200]}); "
+        f"{_newest(config.directory)}. Less than --num-envs {config.physics.num_envs} and "
+        f"--replay-size {config.replay.replay_size} takes less, in a new run."
+    )
+
+
+def _about_interruption(directory: Path) -> str:
+    """What there is to go on from after an interruption."""
+    if not complete(directory / "checkpoints"):
+        return "interrupted before there was anything to save."
+    return f"interrupted; {_newest(directory)}: go on with --resume."
+
+
+def _newest(directory: Path) -> str:
+    newest = max(complete(directory / "checkpoints"), default=None)
+    if newest is None:
+        return f"there is no checkpoint in {directory / 'checkpoints'}"
+    return (
+        f"the newest checkpoint in {directory / 'checkpoints'} is that of {newest:,} "
+        "environment steps"
+    )

@@ -1,17 +1,22 @@
-"""How a command ends: its exit status, and the sentence that says why."""
+"""How a command ends: its exit status, and a sentence that says why. Imports no JAX."""
 
 import contextlib
 import os
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
-from mjx_dm.checkpoints.manifest import complete
-from mjx_dm.config import Config
+# What a shell reports of a program whose reader has gone.
+SIGPIPE_STATUS = 128 + 13
 
 
-def leave(status: int) -> None:
-    """Ends the program, at once where it was interrupted: threads may be busy for seconds; and
-    where one of several processes failed, so that the others hear of it."""
+def leave(main: Callable[[], int]) -> None:
+    """Runs `main` and ends the program with the status that it returns: at once where it was
+    interrupted, for threads may be busy for seconds, and where one of several processes failed, so
+    that the others hear of it."""
+    try:
+        status = main()
+    except BrokenPipeError:  # as of --help in a pipe to head
+        status = SIGPIPE_STATUS
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -42,29 +47,3 @@ def say(text: str) -> None:
     """Writes a line to standard output, at once."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
         print(text, flush=True)
-
-
-def about_memory(config: Config, error: BaseException) -> str:
-    """What to do where a device has no more memory."""
-    return (
-        f"there is not enough memory ({' '.join(str(error).split())[:200]}); "
-        f"{_newest(config.directory)}. Less than --num-envs {config.physics.num_envs} and "
-        f"--replay-size {config.replay.replay_size} takes less, in a new run."
-    )
-
-
-def about_interruption(directory: Path) -> str:
-    """What there is to go on from after an interruption."""
-    if not complete(directory / "checkpoints"):
-        return "interrupted before there was anything to save."
-    return f"interrupted; {_newest(directory)}: go on with --resume."
-
-
-def _newest(directory: Path) -> str:
-    newest = max(complete(directory / "checkpoints"), default=None)
-    if newest is None:
-        return f"there is no checkpoint in {directory / 'checkpoints'}"
-    return (
-        f"the newest checkpoint in {directory / 'checkpoints'} is that of {newest:,} "
-        "environment steps"
-    )

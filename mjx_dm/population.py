@@ -25,6 +25,7 @@ import tyro
 from mjx_dm import config as configs
 from mjx_dm.config import Config, ConfigError, replace
 from mjx_dm.device import check, compiler_options, in_float32
+from mjx_dm.ending import leave
 from mjx_dm.engines import Engine, choose_engine, make_engine
 from mjx_dm.envs import batch as envs
 from mjx_dm.files import write_json
@@ -285,4 +286,4 @@ def summary(found: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

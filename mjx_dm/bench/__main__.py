@@ -13,6 +13,7 @@ from mjx_dm.bench.cases import Case
 from mjx_dm.bench.measure import Ask, Failure
 from mjx_dm.bench.options import QUICK, Options, problem
 from mjx_dm.config import ConfigError
+from mjx_dm.ending import leave
 from mjx_dm.files import write_json
 from mjx_dm.machine import describe_machine
 
@@ -97,4 +98,4 @@ def _compare(console: Console, first: Path, second: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -23,6 +23,7 @@ import tyro
 from jaxtyping import Array, Bool, Float, Float32, Int
 
 from mjx_dm.config import ConfigError
+from mjx_dm.ending import leave
 from mjx_dm.engines import choose_engine, make_engine
 from mjx_dm.envs import batch as envs
 from mjx_dm.tasks import get_task, task_names
@@ -306,4 +307,4 @@ def _measure_all(name: str, options: Options) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

@@ -1,7 +1,6 @@
 """The command: python -m mjx_dm.export RUN_DIR [--out DIR]."""
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import tyro
 from mjx_dm.checkpoints.manifest import CheckpointError, SaveError
 from mjx_dm.checkpoints.policy_file import NAME
 from mjx_dm.config import ConfigError
-from mjx_dm.ending import complain, say
+from mjx_dm.ending import complain, leave, say
 
 COMMAND = "mjx_dm.export"
 
@@ -93,4 +92,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

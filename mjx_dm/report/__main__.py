@@ -7,6 +7,7 @@ from pathlib import Path
 import tyro
 
 from mjx_dm.config import ConfigError
+from mjx_dm.ending import leave
 from mjx_dm.report.page import EMBED_MB, write_page
 
 
@@ -44,4 +45,4 @@ def _complain(what: str, status: int) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

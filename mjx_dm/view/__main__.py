@@ -123,4 +123,4 @@ def _missing(options: Options) -> str | None:
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)

@@ -147,4 +147,4 @@ def play(choices: Choices, name: str, seed: int) -> Episode:
 
 
 if __name__ == "__main__":
-    leave(main())
+    leave(main)
