@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 import tyro
@@ -14,6 +15,10 @@ from mjx_dm.ending import complain
 from mjx_dm.presets import preset_in
 from mjx_dm.runs.signals import is_interrupt
 from mjx_dm.validation import new_directory, of_learner, validate
+
+# For the help, tyro parses this package's source, which in two threads at once is a SystemError of
+# CPython 3.11.
+_PARSING = threading.Lock()
 
 
 def train_main(arguments: list[str] | None = None) -> int:
@@ -122,7 +127,8 @@ def _resumed(arguments: list[str], directory: Path) -> Config:
 
 def _parse(arguments: list[str], default: Config) -> Config:
     flat = tyro.conf.OmitArgPrefixes[Config]
-    return tyro.cli(flat, args=arguments, default=default, prog="train.py")
+    with _PARSING:
+        return tyro.cli(flat, args=arguments, default=default, prog="train.py")
 
 
 def _about_memory(config: Config, error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -92,4 +93,4 @@ def _of(gmm: GMM, coordinates: list[int]) -> GMM:
 def _log_density(gmm: GMM, actions: np.ndarray) -> np.ndarray:
     """log pi (M,) of actions (M, A), float64."""
     several = jax.tree.map(lambda x: x[None], gmm)
-    return np.asarray(several.log_prob(actions), float)
+    return np.asarray(several.log_prob(jnp.asarray(actions)), float)

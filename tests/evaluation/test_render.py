@@ -36,6 +36,7 @@ def run_dir(monkeypatch, tmp_path):
     monkeypatch.setenv("JAX_PLATFORMS", os.environ.get("JAX_PLATFORMS", "cpu"))
     loaded = policy.Policy(
         act=feedback,
+        distribute=feedback,
         task="Humanoid-v4",
         task_version=humanoid().version,
         spaces=humanoid().spaces,

@@ -34,6 +34,7 @@ from mjx_dm.runs.keeping import Keeper, saved_of
 from mjx_dm.runs.lock import owned
 from mjx_dm.runs.scoring import EVAL_SEED
 from mjx_dm.training import program as training
+from mjx_dm.training import replay as ring
 from mjx_dm.training.program import TrainState
 from mjx_dm.training.worlds import make_worlds
 
@@ -307,8 +308,10 @@ def test_worlds_stay_apart_under_a_shorter_time_limit(tmp_path):
         keeper = Keeper(config, owner, said.append)
     worlds = Worlds(jnp.array([0, 249, 250, 777]))
     state = TrainState(**dict.fromkeys(TrainState._fields))
-    state = state._replace(env=worlds, iteration=jnp.array(9))
-    resumed = keeper.go_on(make_worlds(config), state, saved_of(state, 0.0))
+    env = make_worlds(config)
+    empty = ring.init(8, 4, env.spaces)
+    state = state._replace(env=worlds, iteration=jnp.array(9), replay=empty)
+    resumed = keeper.go_on(env, state, saved_of(state, 0.0))
     assert resumed.env.episode_step.tolist() == [0, 249, 0, 27]
 
 
