@@ -4,8 +4,7 @@ python benchmarks/growth.py --json benchmarks/results/growth.json --plot docs/gr
 
 Each curve changes one setting of a preset and leaves the rest. Its points take turns in every
 round; a slope is the exponent between two neighbours, 1 where twice the setting is twice the rate.
-`update` is what one costs on any
-machine, and its kernels on this.
+`update` is what one update costs on any machine, and its kernels on this.
 """
 
 import dataclasses
@@ -81,22 +80,23 @@ def _replay(make: Callable[[Config], Case]) -> Callable[[Config, int], Case]:
     return lambda config, size: make(replace(config, task=REPLAY_TASK, replay_size=size))
 
 
+def _with(config: Config, name: str, value: int) -> Config:
+    return with_batch(config, value) if name == "batch_size" else replace(config, **{name: value})
+
+
 def _update(name: str) -> Callable[[Config, int], Case]:
-    def make(config: Config, value: int) -> Case:
-        sized = with_batch(config, value) if name == "batch_size" else None
-        return cases.update_case(sized or replace(config, **{name: value}))
-
-    return make
+    return lambda config, value: cases.update_case(_with(config, name, value))
 
 
+UPDATES = ("batch_size", "num_proposals", "num_components")
 _SIZES = (10_000, 100_000, 1_000_000, 10_000_000)
 CURVES = {
     "worlds": Curve("worlds", (1, 2, 8, 32, 128, 512, 2048, 8192, 32_768), _physics),
     "insert": Curve("transitions held", _SIZES, _replay(cases.insert_case)),
     "sample": Curve("transitions held", _SIZES, _replay(cases.sample_case)),
-    "batch_size": Curve("batch size", (16, 64, 256, 1024, 4096), _update("batch_size")),
-    "num_proposals": Curve("proposals, M", (2, 8, 32, 128), _update("num_proposals")),
-    "num_components": Curve("components, K", (1, 4, 16, 64), _update("num_components")),
+    "batch_size": Curve("batch size", (64, 256, 1024), _update("batch_size")),
+    "num_proposals": Curve("proposals, M", (2, 8, 32), _update("num_proposals")),
+    "num_components": Curve("components, K", (1, 4, 16), _update("num_components")),
 }
 
 
@@ -172,6 +172,18 @@ def counts(program: Any) -> dict[str, int]:
     }
 
 
+def costs(config: Config) -> dict[str, Any]:
+    """What an update costs over the values of each curve of it, with the exponents of operations
+    and bytes between neighbours."""
+    found: dict[str, Any] = {}
+    for name in UPDATES:
+        points = {v: counts(lowered(_with(config, name, v))) for v in CURVES[name].values}
+        found[name] = {"points": points}
+        for kind in ("operations", "bytes"):
+            found[name][f"{kind}_slopes"] = slopes({v: c[kind] for v, c in points.items()})
+    return found
+
+
 def kernels(program: Any) -> int:
     """What is left to be launched, one after another, when it is compiled for this platform."""
     compiled = program.compile(compiler_options())
@@ -188,8 +200,8 @@ def main(arguments: list[str] | None = None) -> int:
         reason = f"--curves {unknown[0]} is unknown; choose from {', '.join(CURVES)}"
     elif options.preset not in PRESETS:
         reason = f"--preset {options.preset} is unknown; choose from {', '.join(PRESETS)}"
-    elif options.rounds < 1 or options.most < 1024:
-        reason = "--rounds must be at least 1 and --most at least 1024"
+    elif options.rounds < 1 or options.most < 10_000:
+        reason = "--rounds must be at least 1 and --most at least 10000"
     elif missing := [folder for folder in folders if not folder.is_dir()]:
         reason = f"there is no folder {missing[0]}"
     if reason:
@@ -199,8 +211,7 @@ def main(arguments: list[str] | None = None) -> int:
     config = loop_config(bench, "mujoco", "fast", PRESETS[options.preset].physics.num_envs)
     report: dict[str, Any] = {"machine": describe_machine(), "preset": options.preset}
     update = lowered(config)
-    report |= {"update": counts(update) | {"kernels": kernels(update)}, "curves": {}}
-    print("an update:", ", ".join(f"{n:,} {name}" for name, n in report["update"].items()))
+    report |= {"update": counts(update), "update_costs": costs(config), "curves": {}}
     for name in options.curves or CURVES:
         found = report["curves"][name] = measure(name, config, options)
         print(f"{name} ({found['unit']}; exponents {found['slopes']}, of memory ", end="")
@@ -212,6 +223,11 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {value:>10,}: left out, {SHARE:.0%} of memory would not hold it")
         if options.json:
             write_json(options.json, report)
+    if not options.curves:  # half a minute of compilation
+        report["update"]["kernels"] = kernels(update)
+    print("an update:", ", ".join(f"{n:,} {name}" for name, n in report["update"].items()))
+    if options.json:
+        write_json(options.json, report)
     if options.plot:
         draw(options.plot, report)
     return 0

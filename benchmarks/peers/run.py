@@ -10,27 +10,22 @@ the processor tells more, which stands beside. Everything runs on the CPU.
 """
 
 import dataclasses
-import json
-import os
 import statistics
 import subprocess
 import sys
-import threading
-import venv
 from pathlib import Path
 from typing import Any
 
 import tyro
 from contenders import Contender, contenders
+from processes import Absent, Worker, python_of
 from rich.console import Console
 from rich.table import Table
-from worker import MARK
 
 from mjx_dm import host
-from mjx_dm.files import write_json
+from mjx_dm.files import read_json, write_json
 from mjx_dm.machine import describe_machine
 
-HERE = Path(__file__).resolve().parent
 WIDTH = 140
 
 
@@ -42,8 +37,8 @@ class Options:
     venvs: Path = Path("build/peers")
     """Where the peers' environments are made."""
     tables: tuple[str, ...] = ()
-    """Some of the tables, by the beginnings of their names: Humanoid-v4 updates. All if left
-    out."""
+    """Measure some of the tables, by the beginnings of their names, and leave the others in --out
+    as they are: Humanoid-v4 updates."""
     num_envs: int = 256
     """Worlds of ours and EnvPool's."""
     gym_envs: int = 16
@@ -55,93 +50,6 @@ class Options:
     """Seconds that a contender may take to get ready, compilation included."""
 
 
-class Absent(Exception):
-    """Why a contender is not there, in a sentence."""
-
-
-class Worker:
-    """A contender at work. Raises Absent where it does not get ready, or ends before its time."""
-
-    def __init__(self, python: Path, contender: Contender, patience: float):
-        script, *arguments = contender.command
-        self.name = contender.name
-        paths = [str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")]
-        # A peer must not see this checkout's packages, nor a card that others have no program for.
-        found = os.pathsep.join(paths) if not contender.packages else ""
-        self.process = subprocess.Popen(
-            [python, "-W", "ignore", HERE / script, *arguments],
-            env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": found},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self.errors: list[str] = []
-        threading.Thread(target=self._listen, daemon=True).start()
-        self.about = self._answer(patience)
-
-    def work(self, seconds: float) -> tuple[float, float]:
-        """Lets it work for so long; returns how much it did a second, and a second of a core."""
-        assert self.process.stdin is not None
-        try:
-            self.process.stdin.write(f"{seconds}\n")
-            self.process.stdin.flush()
-        except OSError as error:
-            raise self._ended() from error
-        done = self._answer(60.0 + 10.0 * seconds)
-        return done["work"] / done["seconds"], done["work"] / max(done["cpu_seconds"], 1e-3)
-
-    def end(self) -> None:
-        """Ends it, whether it likes to or not."""
-        self.process.kill()
-        self.process.wait()
-
-    def _answer(self, patience: float) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        late = threading.Timer(patience, self.process.kill)
-        late.start()
-        try:
-            for line in self.process.stdout:
-                if line.startswith(MARK):
-                    return json.loads(line.removeprefix(MARK))
-        finally:
-            late.cancel()
-        raise self._ended()
-
-    def _ended(self) -> Absent:
-        self.end()
-        said = self.errors[-1] if self.errors else f"it ended with {self.process.returncode}"
-        return Absent(f"{self.name} does not run: {said}.")
-
-    def _listen(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            if line.strip():
-                self.errors = [*self.errors[-19:], line.strip().rstrip(".")]
-
-
-def python_of(contender: Contender, venvs: Path) -> Path:
-    """The interpreter that has its packages, which are installed if they are not yet. Raises Absent
-    where they cannot be."""
-    if not contender.packages:
-        return Path(sys.executable)
-    folder = venvs.resolve() / contender.packages[0].partition("==")[0].partition("[")[0]
-    python, stamp = folder / "bin" / "python", folder / "installed.json"
-    wanted = json.dumps(contender.packages)
-    if stamp.exists() and stamp.read_text() == wanted:
-        return python
-    print(f"installing {' '.join(contender.packages)} into {folder}", flush=True)
-    venv.create(folder, with_pip=True, clear=True)
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*command, *contender.packages], capture_output=True, text=True)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
-        why = (said or [f"pip ended with {done.returncode}"])[-1].rstrip(".")
-        raise Absent(f"{contender.packages[0]} cannot be installed here: {why}.")
-    stamp.write_text(wanted)
-    return python
-
-
 def measure(table: list[Contender], options: Options) -> dict[str, Any]:
     """The rates of a table's contenders and the ratios of ours to the others, round by round."""
     workers: dict[Contender, Worker] = {}
@@ -150,11 +58,16 @@ def measure(table: list[Contender], options: Options) -> dict[str, Any]:
     try:
         for contender in table:
             try:
-                python = python_of(contender, options.venvs)
-                workers[contender] = Worker(python, contender, options.patience)
-                rates[contender] = []
+                workers[contender] = Worker(python_of(contender, options.venvs), contender)
             except (Absent, OSError, subprocess.CalledProcessError) as error:
                 skipped.append(str(error))
+        for contender, worker in list(workers.items()):
+            try:
+                worker.get_ready(options.patience)
+                rates[contender] = []
+            except Absent as error:
+                skipped.append(str(error))
+                del workers[contender]
         # The first round, which nobody looks at, warms up.
         for number in range(options.rounds + 1):
             for contender, worker in workers.items():
@@ -239,14 +152,16 @@ def main(arguments: list[str] | None = None) -> int:
     if reason:
         print(f"peers/run.py: {reason}.", file=sys.stderr)
         return 2
-    console, tables = Console(highlight=False, width=WIDTH), {}
-    report = {"machine": describe_machine(), "threads": host.cores(), "tables": tables}
+    console = Console(highlight=False, width=WIDTH)
+    tables = read_json(options.out)["tables"] if options.tables and options.out.exists() else {}
     kept = ("num_envs", "gym_envs", "seconds", "rounds")
-    report["options"] = {name: getattr(options, name) for name in kept}
+    settings = {name: getattr(options, name) for name in kept} | {"threads": host.cores()}
     for name in chosen:
-        tables[name] = measure([c for c in everyone if c.table == name], options)
-        show(name, tables[name], console)
-        write_json(options.out, report)
+        machine = describe_machine()
+        found = measure([c for c in everyone if c.table == name], options)
+        show(name, found, console)
+        tables[name] = {"machine": machine, "options": settings} | found
+        write_json(options.out, {"tables": tables})
     return 0 if any(found["ratios"] for found in tables.values()) else 1
 
 
