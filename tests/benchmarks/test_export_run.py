@@ -4,7 +4,7 @@ the commands beside it refuse."""
 import json
 
 import compare_runs
-import cpu_engines
+import engine_threads
 import export_run
 import transfer
 
@@ -50,7 +50,7 @@ def test_an_output_without_its_folder_is_told_before_anything_is_measured(tmp_pa
     out = tmp_path / "nowhere" / "out.json"
     write_json(tmp_path / "config.json", config.to_json(PRESETS["smoke"]))
     assert export_run.main(tmp_path, out) == 2
-    assert cpu_engines.main(["--json", str(out)]) == 2
+    assert engine_threads.main(["--json", str(out)]) == 2
     assert transfer.main([str(tmp_path), "--out", str(out)]) == 2
     said = capsys.readouterr().err
     assert said.count(f"there is no folder {out.parent}") == said.count("\n") == 3
