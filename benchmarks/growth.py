@@ -4,6 +4,7 @@ python benchmarks/growth.py --json benchmarks/results/growth.json --plot docs/gr
 
 Each curve changes one setting of a preset and leaves the rest. Its points take turns in every
 round; a slope is the exponent between two neighbours, 1 where twice the setting is twice the rate.
+On a machine that others use too, rates in a second of a core (`of_a_core`) tell more.
 `update` is what one update costs on any machine, and its kernels on this.
 """
 
@@ -12,6 +13,7 @@ import math
 import os
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -112,18 +114,31 @@ def measure(name: str, config: Config, options: Options) -> dict[str, Any]:
             continue
         made[value] = curve.make(config, value)
         taken += made[value].state_mib + made[value].temporary_mib
+    of_a_core: dict[int, list[float]] = {value: [] for value in made}
     for number in range(options.rounds + 1):
-        for case in made.values():
+        for value, case in made.items():
+            start, cpu_start = time.perf_counter(), time.process_time()
             rate = run(case, options.seconds if number else 0.0)
+            cores = (time.process_time() - cpu_start) / (time.perf_counter() - start)
             if number:
                 case.rates.append(rate)
-    rates = {value: statistics.median(case.rates) for value, case in made.items()}
-    memory = {value: case.state_mib + case.temporary_mib for value, case in made.items()}
+                of_a_core[value].append(rate / max(cores, 1e-6))
     points = [
-        {"value": value, "median": rates[value], "min": min(case.rates), "max": max(case.rates)}
-        | {"state_mib": case.state_mib, "temporary_mib": case.temporary_mib}
+        {
+            "value": value,
+            "median": statistics.median(case.rates),
+            "min": min(case.rates),
+            "max": max(case.rates),
+            "of_a_core": statistics.median(of_a_core[value]),
+            "state_mib": case.state_mib,
+            "temporary_mib": case.temporary_mib,
+        }
         for value, case in made.items()
     ]
+
+    def along(*keys: str) -> list[float]:
+        return slopes({row["value"]: sum(row[key] for key in keys) for row in points})
+
     unit = next(iter(made.values())).unit
     for case in made.values():
         case.release()
@@ -132,8 +147,9 @@ def measure(name: str, config: Config, options: Options) -> dict[str, Any]:
         "unit": unit,
         "points": points,
         "did_not_fit": left,
-        "slopes": slopes(rates),
-        "memory_slopes": slopes(memory),
+        "slopes": along("median"),
+        "core_slopes": along("of_a_core"),
+        "memory_slopes": along("state_mib", "temporary_mib"),
     }
 
 
@@ -172,22 +188,21 @@ def counts(program: Any) -> dict[str, int]:
     }
 
 
-def costs(config: Config) -> dict[str, Any]:
-    """What an update costs over the values of each curve of it, with the exponents of operations
-    and bytes between neighbours."""
-    found: dict[str, Any] = {}
-    for name in UPDATES:
-        points = {v: counts(lowered(_with(config, name, v))) for v in CURVES[name].values}
-        found[name] = {"points": points}
-        for kind in ("operations", "bytes"):
-            found[name][f"{kind}_slopes"] = slopes({v: c[kind] for v, c in points.items()})
-    return found
+def costs(name: str, config: Config) -> dict[str, Any]:
+    """What an update costs over the values of a curve of it, with the exponents between them."""
+    points = {v: counts(lowered(_with(config, name, v))) for v in CURVES[name].values}
+    operations, moved = ({v: c[k] for v, c in points.items()} for k in ("operations", "bytes"))
+    return {
+        "costs": points,
+        "operation_slopes": slopes(operations),
+        "byte_slopes": slopes(moved),
+    }
 
 
 def kernels(program: Any) -> int:
     """What is left to be launched, one after another, when it is compiled for this platform."""
-    compiled = program.compile(compiler_options())
-    return hlo_cost.kernels(hlo_cost.parse(compiled.as_text()), "entry")
+    text = program.compile(compiler_options()).as_text()
+    return hlo_cost.kernels(hlo_cost.parse(text), "entry")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -211,23 +226,26 @@ def main(arguments: list[str] | None = None) -> int:
     config = loop_config(bench, "mujoco", "fast", PRESETS[options.preset].physics.num_envs)
     report: dict[str, Any] = {"machine": describe_machine(), "preset": options.preset}
     update = lowered(config)
-    report |= {"update": counts(update), "update_costs": costs(config), "curves": {}}
+    report |= {"update": counts(update), "curves": {}}
+    print("an update:", ", ".join(f"{n:,} {name}" for name, n in report["update"].items()))
     for name in options.curves or CURVES:
         found = report["curves"][name] = measure(name, config, options)
-        print(f"{name} ({found['unit']}; exponents {found['slopes']}, of memory ", end="")
-        print(f"{found['memory_slopes']})")
+        if name in UPDATES:
+            found |= costs(name, config)
+        print(f"{name}: {found['unit']}, in a second of a core, memory")
+        print(*(f"  {kind}: {found[kind]}\n" for kind in found if kind.endswith("slopes")), sep="")
         for row in found["points"]:
             mib = row["state_mib"] + row["temporary_mib"]
-            print(f"  {row['value']:>10,}: {row['median']:>14,.1f} {mib:>10,.1f} MiB", flush=True)
+            print(f"  {row['value']:>10,}: {row['median']:>14,.1f}", end="")
+            print(f" {row['of_a_core']:>14,.1f} {mib:>10,.1f} MiB", flush=True)
         for value in found["did_not_fit"]:
             print(f"  {value:>10,}: left out, {SHARE:.0%} of memory would not hold it")
         if options.json:
             write_json(options.json, report)
     if not options.curves:  # half a minute of compilation
         report["update"]["kernels"] = kernels(update)
-    print("an update:", ", ".join(f"{n:,} {name}" for name, n in report["update"].items()))
-    if options.json:
-        write_json(options.json, report)
+        if options.json:
+            write_json(options.json, report)
     if options.plot:
         draw(options.plot, report)
     return 0

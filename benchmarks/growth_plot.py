@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mjx_dm.runs.plots import BLUE, STYLE
+from mjx_dm.runs.plots import BLUE, STYLE, VERMILION
 
 _TITLES = {
     "worlds": "physics",
@@ -38,15 +38,16 @@ def draw(path: Path, report: dict[str, Any]) -> None:
 
 def _panel(axes: Axes, title: str, curve: dict[str, Any]) -> None:
     points = curve["points"]
-    x, y = ([row[key] for row in points] for key in ("value", "median"))
-    beside = [[row["median"] - row["min"] for row in points]]
-    beside.append([row["max"] - row["median"] for row in points])
-    axes.errorbar(x, y, beside, color=BLUE, marker="o", markersize=4, capsize=2)
+    x, y, wall = ([row[key] for row in points] for key in ("value", "of_a_core", "median"))
+    axes.plot(x, y, color=BLUE, marker="o", markersize=4, label="in a second of a core")
+    axes.plot(x, wall, color=VERMILION, marker="s", markersize=3, linewidth=1, label="by the clock")
     axes.set(title=title, xlabel=curve["setting"], ylabel=curve["unit"], xscale="log", yscale="log")
+    axes.legend(fontsize=7)
     # A decade at least, so that noise does not look like growth.
     middle = (min(y) * max(y)) ** 0.5
-    axes.set_ylim(min(min(y) / 1.5, middle / 3.2), max(max(y) * 2.0, middle * 3.2))
-    for i, slope in enumerate(curve["slopes"]):
+    both = y + wall
+    axes.set_ylim(min(min(both) / 1.5, middle / 3.2), max(max(both) * 2.0, middle * 3.2))
+    for i, slope in enumerate(curve["core_slopes"]):
         at = ((x[i] * x[i + 1]) ** 0.5, (y[i] * y[i + 1]) ** 0.5)
         axes.annotate(
             f"{slope:+.2f}", at, (0, 7), textcoords="offset points", fontsize=7, ha="center"
