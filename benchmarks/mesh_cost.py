@@ -17,7 +17,6 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import hlo_cost
@@ -63,7 +62,10 @@ def told(program: hlo_cost.Program, computation: str = "entry") -> Told:
     """The collectives of a computation with all that it calls: of a loop as often as it turns, of a
     conditional those of the branch that has more."""
     total = Told()
-    of: Callable[[str], Told] = lambda name: told(program, name)  # noqa: E731
+
+    def of(name: str) -> Told:
+        return told(program, name)
+
     for line in program.get(computation, ()):
         if line.opcode == "while":
             total.add(of(line.called("body")[0]), hlo_cost.trips_of(line) or 1)

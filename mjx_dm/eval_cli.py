@@ -155,7 +155,7 @@ def _score(options: EvalOptions) -> int:
     from mjx_dm.drawing.scene import check_camera
     from mjx_dm.evaluation import evaluate
     from mjx_dm.evaluation.transfer import transfers
-    from mjx_dm.films.making import make_films
+    from mjx_dm.films.making import Played, make_films
     from mjx_dm.films.trace import Trace
     from mjx_dm.report import tables
     from mjx_dm.report.live import rewrite_page
@@ -190,9 +190,12 @@ def _score(options: EvalOptions) -> int:
     films = []
     if trace is not None:
         films = make_films(
-            policy, task, trace, evaluation, options.films, options.folder, options.video_dir,
-            say, lambda sentence: complain("eval_render.py", sentence, 0),
-        )  # fmt: skip
+            Played(policy, task, trace, evaluation, options.folder),
+            options.films,
+            options.video_dir,
+            say,
+            lambda sentence: complain("eval_render.py", sentence, 0),
+        )
     log_scores(options.folder, report["env_steps"], report, films, say)
     if page := rewrite_page(options.folder):
         say(f"Page of the run: {page}")

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,30 +25,32 @@ from mjx_dm.tasks.task import Task
 Say = Callable[[str], object]
 
 
+class Played(NamedTuple):
+    """A policy in its task: its `evaluation`, the `trace` of those episodes, and its run."""
+
+    policy: Policy
+    task: Task | LibraryTask
+    trace: Trace
+    evaluation: Evaluation
+    run_dir: Path
+
+
 def make_films(
-    policy: Policy,
-    task: Task | LibraryTask,
-    trace: Trace,
-    evaluation: Evaluation,
-    options: FilmOptions,
-    run_dir: Path,
-    out: Path,
-    say: Say,
-    complain: Say,
+    played: Played, options: FilmOptions, out: Path, say: Say, complain: Say
 ) -> list[Path]:
     """Writes each film of `options` into `out`, and beside it a picture, and a GIF if asked for;
     returns the films that were made.
 
-    trace: of the episodes of `evaluation`. say, complain: are told each film, and in one sentence
-    each film that could not be made.
+    say, complain: are told each film, and in one sentence each film that could not be made.
     """
+    task = played.task
     if isinstance(task, LibraryTask) and not task.is_filmed:
         say(f"There is no video: {task.name} has no MuJoCo model to be drawn with.")
         return []
     made = []
     for kind in dict.fromkeys(options.film):
         try:
-            name, shot, picture = _film(kind, policy, task, trace, evaluation, options, run_dir)
+            name, shot, picture = _film(kind, played, options)
             path = out / name
             say(f"Drawing {kind}: {shot.frames} frames, {shot.size[0]}x{shot.size[1]}, to {path}")
             draw([(shot, path), (picture, path.with_suffix(".png"))])
@@ -63,16 +65,9 @@ def make_films(
     return made
 
 
-def _film(
-    kind: str,
-    policy: Policy,
-    task: Task | LibraryTask,
-    trace: Trace,
-    evaluation: Evaluation,
-    options: FilmOptions,
-    run_dir: Path,
-) -> tuple[str, Shot, Shot]:
+def _film(kind: str, played: Played, options: FilmOptions) -> tuple[str, Shot, Shot]:
     """The file's name, the film, and the picture that goes beside it."""
+    policy, task, trace, evaluation, run_dir = played
     name, seed = f"step_{int(policy.env_steps):012d}_{kind}", evaluation.seed
     if kind in EPISODES:
         number = episode_of(kind, evaluation)

@@ -1,5 +1,6 @@
 """eval_render.py says what it did: scores, films, or why there are none."""
 
+import importlib
 import json
 import os
 from pathlib import Path
@@ -53,6 +54,7 @@ def run_dir(monkeypatch, tmp_path):
 def test_eval_render_writes_scores_and_a_film_of_the_median(run_dir, capsys, monkeypatch) -> None:
     """And into a folder whose name ffmpeg would read as a protocol or a pattern."""
     monkeypatch.delenv("MUJOCO_GL", raising=False)
+    importlib.import_module("tensorboardX")  # which sets a variable of its own
     before = dict(os.environ)
     out = run_dir / "seed:1 of 5%d"
     wanted = [*SMALL, "--gif", "--overlay", "--out", str(out)]

@@ -119,7 +119,10 @@ def learner_of(devices):
 def test_gradients_and_weights_of_four_devices_are_those_of_one():
     """The valid rows count alike, of which one device has fewer than the others."""
     draw = np.random.default_rng(0)
-    normal = lambda *shape: draw.normal(size=shape).astype(np.float32)  # noqa: E731
+
+    def normal(*shape):
+        return draw.normal(size=shape).astype(np.float32)
+
     valid = np.ones((COUNT, 8), bool)
     valid[0, 1:] = False
     batch = Transition(

@@ -75,7 +75,7 @@ class _Guarded:
             return
         try:
             self._logger.close()
-        except Exception as error:  # as above
+        except Exception as error:  # whatever another package meets, training goes on
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
