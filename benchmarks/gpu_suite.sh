@@ -8,7 +8,8 @@
 #   learner                               updates over batch sizes
 #   compiler                              updates under XLA's default scheduling of CUDA graphs and ours
 #   profile                               a trace of the whole loop
-#   train                                 6 minutes of the preset gpu
+#   train                                 2.4 minutes of the preset gpu, from nothing compiled
+#   seeds                                 5 seeds of the preset gpu in one program, 4.5 minutes
 #   train-batch                           the same with 4 updates of batch 1024 for 16 of 256
 # Every stage ends inside 10 minutes. A bench that is cut off leaves what it has measured: its JSON is
 # rewritten after every round, and SIGINT lets it draw its plot. Of a training run OUT_DIR gets the
@@ -29,11 +30,13 @@ export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-${TMPDIR:-/tmp}/mj
 export PYTHONUNBUFFERED=1 XLA_PYTHON_CLIENT_PREALLOCATE=${XLA_PYTHON_CLIENT_PREALLOCATE:-false}
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader >"$out/gpu.txt" 2>&1
 
-preset=gpu sweep=(4096 512 32768 2048 16384 1024 8192) loop=(4096 1024 16384) minutes=6
+preset=gpu sweep=(4096 512 32768 2048 16384 1024 8192) loop=(4096 1024 16384) minutes=2.4
+seeds=5 seed_minutes=${SEED_MINUTES:-4.5}
 batches=(256 512 1024 2048 4096 8192 16384 32768) rounds=5 engine= tests=()
 modes=(LHS CONCURRENT)
 if [ "${SIZE:-full}" = toy ]; then
   preset=smoke sweep=(8 16) loop=(8) minutes=0.05 batches=(16 32) rounds=2 engine=mujoco
+  seeds=2 seed_minutes=0.01
   tests=(--collect-only) modes=(CONCURRENT)
 fi
 
@@ -89,13 +92,18 @@ for stage in "${stages[@]}"; do
           --actor-average 2e-3 --alpha-step 1.2e-3) ;;
       esac
       timeout 590 "$python" train.py --preset "$preset" --minutes "$minutes" --no-save-replay \
-        "${settings[@]}" --run-dir "$runs/$stage" 2>&1 | stamped | tee "$out/$stage.txt"
+        --seed 1 --eval-every 1250000 "${settings[@]}" --run-dir "$runs/$stage" 2>&1 \
+        | stamped | tee "$out/$stage.txt"
       ended=$?
       mkdir -p "$out/$stage"
       for part in metrics.jsonl config.json best plots; do
         [ ! -e "$runs/$stage/$part" ] || cp -r "$runs/$stage/$part" "$out/$stage/"
       done
       [ "$ended" = 0 ] ;;
+    seeds)
+      timeout -s INT -k 20 560 "$python" -m mjx_dm.population --preset "$preset" --seed 1 \
+        --seeds "$seeds" --minutes "$seed_minutes" --round-env-steps 2500000 \
+        --out "$out/seeds.json" --policies "$out/seeds" 2>&1 | stamped | tee "$out/seeds.txt" ;;
     *) echo "unknown stage $stage" >&2; exit 2 ;;
   esac || { echo "== $stage failed" >&2; status=1; }
 done

@@ -36,6 +36,7 @@ class MjxEngine:
         self._kinematics = mjx.put_model(model, impl="jax")
         self._kinematics_data = mjx.make_data(self._kinematics)
         if impl == "warp":
+            _hush_warp()
             contacts, rows = task.warp_room or _warp_room(model, self._kinematics_data)
             self._model = mjx.put_model(model, impl="warp").tree_replace(
                 {
@@ -121,6 +122,13 @@ class MjxEngine:
             if kind.sum() == self._task.mjx_contacts:
                 no_room |= jnp.all(touches[kind])
         return no_room
+
+
+def _hush_warp() -> None:
+    """Without a line on standard output for every kernel that Warp loads."""
+    import warp
+
+    warp.config.log_level = warp.LOG_WARNING
 
 
 def _warp_room(model: mujoco.MjModel, data: Any) -> tuple[int, int]:

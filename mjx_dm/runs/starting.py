@@ -1,8 +1,8 @@
 """What a run begins with: its program, compiled, and a new state or the one that was saved."""
 
-import functools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -13,7 +13,7 @@ from mjx_dm import device
 from mjx_dm.config import Config, ConfigError
 from mjx_dm.envs.episodes import Worlds
 from mjx_dm.records import METRICS, read_metrics, wall_seconds
-from mjx_dm.runs import initial, memory
+from mjx_dm.runs import initial, kernels, memory
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.hosts import Hosts
 from mjx_dm.runs.keeping import Keeper
@@ -52,19 +52,28 @@ class Start:
         saved = self.hosts.first(lambda: self._read(shapes)) if c.run.resume else None
         policy = None if c.run.resume else initial.read(c, env.spaces)
         start = time.monotonic()
-        program = jax.jit(advance, donate_argnums=0).lower(shapes)
-        chunk = program.compile(device.compiler_options())
-        needed = memory.plan(shapes, chunk, self.mesh.size)
-        self.say(f"Memory: {needed}.")
-        memory.check(c, needed, memory.available())
         # In NumPy, which several processes may all give to one program.
         seed = np.asarray(jax.random.key_data(jax.random.key(c.run.seed)))
         first = jax.jit(lambda seed: init(jax.random.wrap_key_data(seed)))
-        start_of = functools.partial(first, seed)
-        if c.physics.engine in COMPILE_AT_FIRST_LAUNCH:
+        late = c.physics.engine in COMPILE_AT_FIRST_LAUNCH
+        with ThreadPoolExecutor() as pool:
+            # All at once, each on a core: the kernels, the program and what makes the first state.
+            apart = pool.submit(kernels.compile_apart, share) if late else None
+            options = device.compiler_options()
+            program = jax.jit(advance, donate_argnums=0).lower(shapes)
+            compiling = pool.submit(program.compile, options)
+            if late or saved is None:
+                start_of = first.lower(seed).compile(options)
+            chunk = compiling.result()
+            if apart is not None and (wrong := apart.result()) is not None:
+                self.say(wrong)
+        needed = memory.plan(shapes, chunk, self.mesh.size)
+        self.say(f"Memory: {needed}.")
+        memory.check(c, needed, memory.available())
+        if late:
             # On a state of its own, which goes again: the run's has not begun.
-            jax.block_until_ready(chunk(start_of()))
-        state = start_of() if saved is None else self.keeper.go_on(env, shapes, saved)
+            jax.block_until_ready(chunk(start_of(seed)))
+        state = start_of(seed) if saved is None else self.keeper.go_on(env, shapes, saved)
         if policy is not None:
             state = initial.begin(state, policy)
             self.say(f"Began with the policy of {c.run.init_from}; its critics begin anew.")

@@ -12,10 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_dm import population
+from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.config import replace, to_json
 from mjx_dm.engines import make_engine
+from mjx_dm.evaluation.evaluate import NoScore, evaluate
 from mjx_dm.learner import networks
+from mjx_dm.population import __main__ as command
+from mjx_dm.population import judging
+from mjx_dm.population.combinations import design
+from mjx_dm.population.programs import Pooled
+from mjx_dm.population.summary import summary
 from mjx_dm.presets import PRESETS
 from mjx_dm.tasks import get_task
 from mjx_dm.training import normalisation
@@ -26,7 +32,7 @@ SPACES = HUMANOID.spaces
 
 @pytest.mark.parametrize("count", range(1, 9))
 def test_no_setting_shares_its_column_with_another_or_with_a_pair(count):
-    signs = 2 * np.array(population.design(count)) - 1
+    signs = 2 * np.array(design(count)) - 1
     assert len(signs) == 2 ** min(count, 4)
     for number in (1, 2, 3):  # main effects against the mean, each other, and pairs
         for columns in itertools.combinations(range(count), number):
@@ -35,7 +41,7 @@ def test_no_setting_shares_its_column_with_another_or_with_a_pair(count):
 
 def test_a_pooled_step_is_every_learners_own():
     one, whole = (make_engine(HUMANOID, "mujoco", "fast", n) for n in (2, 6))
-    pooled = population.Pooled(one, whole)
+    pooled = Pooled(one, whole)
     rng = np.random.default_rng(0)
     qpos = jnp.asarray(rng.normal(0.1, 0.01, (3, 2, 24)), jnp.float32).at[..., 2].set(1.3)
     qvel = jnp.asarray(rng.normal(0.0, 0.1, (3, 2, 23)), jnp.float32)
@@ -62,6 +68,9 @@ def test_a_pooled_step_is_every_learners_own():
         ("--vary polyak=0.1,2", "--polyak 2.0 must lie"),
         ("--learner sac --vary ess_target=0.3,0.6", "--ess-target is read by density_matching"),
         ("--vary polyak=0.1,0.2 polyak=0.3,0.4", "polyak=0.3,0.4 gives polyak a second time"),
+        ("", "--seeds 1 leaves no population"),
+        ("--vary polyak=0.1,0.2 --seeds 0", "--seeds 0 leaves no population"),
+        ("--seeds 2 --seed 4294967295", "--seed 4294967296 must be at least 0"),
         ("--preset tpu", "--preset tpu is unknown"),
         ("--eval-every 7", "--eval-every is for train.py"),
         ("--preset smoke --resume", "--resume is for train.py"),
@@ -70,13 +79,15 @@ def test_a_pooled_step_is_every_learners_own():
     ],
 )
 def test_bad_input_gets_a_sentence(arguments, complaint, tmp_path, capsys):
-    assert population.main(["--out", str(tmp_path / "o.json"), *arguments.split()]) == 2
+    assert command.main(["--out", str(tmp_path / "o.json"), *arguments.split()]) == 2
     said = capsys.readouterr().err
     assert complaint in said and said.count("\n") == 1
 
 
 class Program:
     """A function in place of a compiled one."""
+
+    out_info = None
 
     def __init__(self, call):
         self.call = call
@@ -88,89 +99,64 @@ class Program:
         return self.call
 
 
-Learner = collections.namedtuple("Learner", "updates")
+Learner = collections.namedtuple("Learner", "updates average_actor")
 State = collections.namedtuple("State", "learner normalizer iteration")
 
 
 @pytest.fixture
 def keys(monkeypatch):
-    """Learners that do nothing in place of those that learn: the keys that start and score them."""
+    """Learners that do nothing, with policies of fresh weights, in place of those that learn: the
+    keys that start them."""
     given = {}
 
     def init(keys):
         given["start"] = keys
+        network = networks.mixture_network(PRESETS["smoke"], SPACES)
+        actor = jax.jit(jax.vmap(network.init, (0, None)))(keys, jnp.zeros((1, SPACES.obs_size)))
         zeros = jnp.zeros(len(keys), jnp.int32)
-        return State(Learner(zeros), (), zeros)
+        many = [normalisation.init((SPACES.obs_size,))] * len(keys)
+        normalizer = jax.tree.map(lambda *x: jnp.stack(x), *many)
+        return State(Learner(zeros, actor), normalizer, zeros)
 
     def advance(state):
         return state._replace(iteration=state.iteration + 16), {}
 
-    def score(learner, normalizer, keys):
-        given["score"] = keys
-        return np.zeros((len(keys), 1)), np.ones((len(keys), 1))
-
-    programs = init, Program(advance), Program(score)
-    monkeypatch.setattr(population, "programs", lambda *arguments: programs)
+    monkeypatch.setattr(command, "programs", lambda *args: (Program(init), Program(advance)))
     return given
 
 
-SMOKE = ("--preset", "smoke", "--engine", "mujoco", "--vary", "polyak=0.1,0.2")
+SMOKE = ("--preset", "smoke", "--engine", "mujoco", "--max-episode-steps", "3")
 
 
-def test_the_preset_chooses_the_defaults(keys, tmp_path):
-    out = tmp_path / "out.json"
-    assert population.main(["--out", str(out), *SMOKE, "--seed", "3"]) == 0
+def test_learners_have_the_seeds_of_runs_and_their_policies_are_kept(keys, tmp_path):
+    out, kept = tmp_path / "out.json", tmp_path / "kept"
+    arguments = ["--out", str(out), "--policies", str(kept), *SMOKE, "--seed", "3", "--seeds", "2"]
+    assert command.main([*arguments, "--round-env-steps", "256"]) == 0
     found = json.loads(out.read_text())
-    chosen = replace(PRESETS["smoke"], engine="mujoco", seed=3)
+    chosen = replace(PRESETS["smoke"], engine="mujoco", seed=3, max_episode_steps=3)
     assert found["settings"] == json.loads(json.dumps(to_json(chosen)))
+    assert found["learners"] == [{"seed": 3}, {"seed": 4}]
+    assert jax.random.key_data(keys["start"]).tolist() == [[0, 3], [0, 4]]
     # No longer than the run itself.
-    assert [row["env_steps"] for row in found["rounds"]] == [chosen.run.env_steps]
+    assert [row["env_steps"] for row in found["rounds"]] == [256, 512]
+    last = found["rounds"][-1]
+    for i in range(2):
+        policy = load_policy(kept / f"learner_{i}")
+        score = evaluate(policy, policy.task, episodes=chosen.run.eval_episodes, seed=0)
+        assert policy.env_steps == 512
+        assert (score.mean, score.std) == (last["return"][i], last["return_std"][i])
+    assert last["return"][0] != last["return"][1]
 
 
-def test_scores_start_from_draws_that_nothing_else_is_made_of(keys, tmp_path):
-    def told(keys):
-        return {tuple(np.ravel(jax.random.key_data(key))) for key in keys}
+def test_a_learner_without_a_score_is_told_as_such(keys, tmp_path, monkeypatch, capsys):
+    def breaks(act, task, episodes, seed):
+        raise NoScore("It broke.")
 
-    assert population.main(["--out", str(tmp_path / "out.json"), *SMOKE]) == 0
-    of_start = told(keys["start"]).union(*(told(jax.random.split(k, 3)) for k in keys["start"]))
-    of_score = told(keys["score"]) | told(jax.random.fold_in(k, 0) for k in keys["score"])
-    assert len(of_start) == 8 and len(of_score) == 4 and not of_start & of_score
-
-
-World = collections.namedtuple("World", "obs reward terminated truncated")
-
-
-class Worlds:
-    """Three worlds in place of BatchEnv: step t is worth 2^t; the first falls in its second
-    step, the next meets a time limit in its fourth, and both go on."""
-
-    spaces, max_episode_steps = SPACES, 5
-
-    def __init__(self, task, engine, num_envs):
-        pass
-
-    def reset(self, key):
-        no = jnp.zeros(3, bool)
-        return World(jnp.zeros((3, SPACES.obs_size)), jnp.full(3, 0.5), no, no)
-
-    def step(self, state, action):
-        reward, ends = 2 * state.reward, jnp.array([2.0, 8.0, jnp.inf])
-        at_end = reward == ends
-        falls = jnp.array([True, False, False])
-        return World(state.obs, reward, at_end & falls, at_end & ~falls)
-
-
-def test_a_score_is_the_first_episode_alone(monkeypatch):
-    monkeypatch.setattr(population.envs, "BatchEnv", Worlds)
-    config = replace(PRESETS["smoke"], num_envs=3)
-    _, _, score = population.programs(config, {}, make_engine(HUMANOID, "mujoco", "fast", 3))
-    network = networks.mixture_network(config, SPACES)
-    actor = network.init(jax.random.key(0), jnp.zeros((1, SPACES.obs_size)))
-    learner = collections.namedtuple("Learner", "average_actor")(actor)
-    one = jax.tree.map(lambda x: x[None], (learner, normalisation.init((SPACES.obs_size,))))
-    returns, lengths = score(*one, jax.random.split(jax.random.key(0), 1))
-    assert returns.tolist() == [[1 + 2, 1 + 2 + 4 + 8, 1 + 2 + 4 + 8 + 16]]
-    assert lengths.tolist() == [[2, 4, 5]]
+    monkeypatch.setattr(judging, "evaluate", breaks)
+    out = tmp_path / "out.json"
+    assert command.main(["--out", str(out), *SMOKE, "--vary", "polyak=0.1,0.2"]) == 0
+    assert json.loads(out.read_text())["rounds"][-1]["return"] == [None, None]
+    assert "512 steps each: none none" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -200,9 +186,9 @@ def test_learners_are_trained_and_scored(tmp_path):
 def test_the_summary_tells_effects_from_noise(capsys):
     """Returns made of two known effects and none of the others."""
     names = ["actor_lr", "polyak", "discount", "std_target", "critic_lr"]
-    rows = [dict(zip(names, map(float, row), strict=True)) for row in population.design(5)]
+    rows = [dict(zip(names, map(float, row), strict=True)) for row in design(5)]
     returns = [1000.0 + 300.0 * row["polyak"] - 50.0 * row["critic_lr"] for row in rows]
-    population.summary({"learners": rows, "rounds": [{"return": [0.0] * 16}, {"return": returns}]})
+    summary({"learners": rows, "rounds": [{"return": [0.0] * 16}, {"return": returns}]})
     told = capsys.readouterr().out.splitlines()[-5:]
     changes = [line.split(": ")[1].split(" ")[0] for line in told]
     assert [float(x) for x in changes] == [0.0, 300.0, 0.0, 0.0, -50.0]
