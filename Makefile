@@ -55,11 +55,13 @@ fuzz: $(STAMP)
 soak: $(STAMP)
 	$(BIN)/python tests/soak/soak.py --minutes $(MINUTES) --seed $(SEED)
 
-# The GPU suite at toy size, so that it runs the first time there is a card.
+# What is for a GPU at toy size, so that it runs the first time there is a card.
 rehearse: $(STAMP)
 	rm -rf build/rehearsal
 	SIZE=toy PYTHON=$(abspath $(BIN))/python bash benchmarks/gpu_suite.sh build/rehearsal \
-	  correctness mjx-loop compiler profile testspeed train
+	  correctness mjx-loop compiler profile testspeed
+	SIZE=toy SEEDS=2 PYTHON=$(abspath $(BIN))/python bash benchmarks/on_card.sh \
+	  build/rehearsal build/rehearsal
 
 # Strict: a dead link or an unknown name fails. Its packages are installed on first use.
 docs: $(STAMP)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Collects the wheels that a GPU machine without a network lacks, in folders of at most 60 MiB.
+# Collects the wheels that a GPU machine without a network lacks, in folders of at most 53 MiB.
 #   benchmarks/pack_wheels.sh OUT_DIR        (Python 3.12, x86-64, versions from constraints.txt)
 # The machine is expected to have jax with CUDA, flax, optax, orbax-checkpoint, scipy, matplotlib,
 # imageio, pillow, rich, absl-py and etils. There, once every folder has been copied:
@@ -11,7 +11,7 @@
 set -euo pipefail
 out=${1:?usage: benchmarks/pack_wheels.sh OUT_DIR}
 root=$(cd "$(dirname "$0")/.." && pwd)
-limit=$((60 * 1024 * 1024))
+limit=$((53 * 1024 * 1024))
 python=${PYTHON:-python3}
 packages=(mujoco mujoco-mjx brax gymnasium warp-lang tyro docstring-parser typeguard jaxtyping
   wadler-lindig glfw pyopengl farama-notifications trimesh tensorboardx cloudpickle jaxopt safetensors)

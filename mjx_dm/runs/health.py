@@ -1,7 +1,7 @@
 """Numbers gone bad: a run that holds one stops before it is saved, and leaves a report."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mjx_dm.checkpoints.manifest import CheckpointError, find_verified
+from mjx_dm.config import Config
 from mjx_dm.files import write_json
 from mjx_dm.groups import CriticSettings
 
@@ -19,9 +20,9 @@ MOST_MASS_AT_AN_END = 0.05
 _LINES = 20
 
 
-def all_finite(tree: Any) -> bool:
-    """Whether every number in the arrays of `tree` is finite."""
-    return bool(_finite(jax.tree.leaves(_floats(tree))))
+def all_finite(tree: Any) -> jax.Array:
+    """Whether every number in the arrays of `tree` is finite; on the device, not waited for."""
+    return _finite(jax.tree.leaves(_floats(tree)))
 
 
 def report(directory: Path, env_steps: int, state: Any) -> str:
@@ -58,6 +59,25 @@ def report(directory: Path, env_steps: int, state: Any) -> str:
         f"{first.lstrip('.')}{more}); {advice}{written}: start again from it with --init-from and "
         "lower --actor-lr and --critic-lr."
     )
+
+
+class Notices:
+    """Tells once of each thing that a run's metrics show to be wrong."""
+
+    def __init__(self, config: Config, say: Callable[[str], None]) -> None:
+        self._config, self._say = config, say
+        self._told_of_worlds = self._told_of_support = False
+
+    def tell(self, metrics: Mapping[str, float]) -> None:
+        """Looks at the metrics of a launch."""
+        if metrics["quarantined"] and not self._told_of_worlds:
+            self._told_of_worlds = True
+            counts = (int(metrics[name]) for name in ("quarantined", "engine_failed"))
+            self._say(about_quarantine(self._config.physics.engine, *counts))
+        told = about_support(self._config.critic, metrics)
+        if told is not None and not self._told_of_support:
+            self._told_of_support = True
+            self._say(told)
 
 
 def about_support(critic: CriticSettings, metrics: Mapping[str, float]) -> str | None:

@@ -7,39 +7,37 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-import jax
 from jax.sharding import Mesh
 from rich.console import Console
 
 from mjx_dm import config as configs
 from mjx_dm import device
 from mjx_dm.checkpoints.manifest import SaveError
-from mjx_dm.config import Config, ConfigError
-from mjx_dm.engines import choose_engine
+from mjx_dm.config import Config
 from mjx_dm.envs.episodes import Worlds
 from mjx_dm.files import write_json
 from mjx_dm.learner import make_learner
 from mjx_dm.report.live import LivePage
-from mjx_dm.runs import health, initial
+from mjx_dm.runs import health
 from mjx_dm.runs import hosts as processes
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.hosts import Hosts
 from mjx_dm.runs.keeping import Keeper
+from mjx_dm.runs.launching import Launch, Launcher
 from mjx_dm.runs.lock import Owner, owned
 from mjx_dm.runs.metrics import MetricsWriter
 from mjx_dm.runs.progress import Progress
 from mjx_dm.runs.scoring import Scores
 from mjx_dm.runs.signals import CLOSED_PIPE, Stop, stop_on_signal
-from mjx_dm.runs.starting import Start, out_of_time
+from mjx_dm.runs.starting import Start, check_directory, out_of_time, simulation
 from mjx_dm.tasks import LibraryTask, loading
-from mjx_dm.tasks.physics import name_of
 from mjx_dm.tasks.task import Task
 from mjx_dm.training import mesh as meshes
 from mjx_dm.training import program as training
 from mjx_dm.training.program import TrainState
 from mjx_dm.training.reflection import symmetry_of
 from mjx_dm.training.worlds import make_worlds, task_of
-from mjx_dm.validation import new_directory, of_learner, validate
+from mjx_dm.validation import validate
 
 
 class Outcome(NamedTuple):
@@ -71,36 +69,18 @@ def run(config: Config) -> Outcome:
     hosts = Hosts(config)
     with hosts.watched():
         mesh = meshes.make_mesh(config)
-        hosts.first(lambda: _check_directory(config) if hosts.leads else None)
+        hosts.first(lambda: check_directory(config) if hosts.leads else None)
         task = task_of(config)
         symmetry_of(config, task)
-        config, simulated = _simulation(config, task)
+        config, simulated = simulation(config, task)
         console = None if hosts.leads else Console(quiet=True)
         until = config.run.env_steps, 60 * (config.run.minutes or math.inf)
         with device.float32(), Progress(*until, console=console) as progress:
             if not hosts.leads:
                 return _Run(config, task, progress, None, hosts, mesh).go(simulated)
             with owned(config.directory, progress.say) as owner:
-                _check_directory(config)  # now that nobody else writes there
+                check_directory(config)  # now that nobody else writes there
                 return _Run(config, task, progress, owner, hosts, mesh).go(simulated)
-
-
-def _check_directory(config: Config) -> None:
-    if not config.run.resume:
-        new_directory(of_learner(config))
-    elif not config.directory.is_dir():
-        raise ConfigError(f"There is no run directory {config.directory} to resume.")
-
-
-def _simulation(config: Config, task: Task | LibraryTask) -> tuple[Config, str]:
-    """The settings with the engine and the physics that `auto` stands for, and both in words."""
-    if isinstance(task, LibraryTask):
-        config = configs.replace(config, engine="auto", physics="auto")
-        return config, f"Simulated by {task.simulation}"
-    name, reason = choose_engine(config.physics.engine)
-    physics = name_of(task, config.physics.physics)
-    config = configs.replace(config, engine=name, physics=physics)
-    return config, f"Engine {name} ({reason}), physics {physics}"
 
 
 class _Run:
@@ -121,7 +101,7 @@ class _Run:
         self.clock = WallClock()
         self.keeper = Keeper(config, owner, self.say)
         self.train_seconds = 0.0
-        self.told_of_quarantine = self.told_of_support = False
+        self.notices = health.Notices(config, self.say)
 
     def go(self, simulated: str) -> Outcome:
         """`simulated` says what simulates, and why."""
@@ -180,28 +160,32 @@ class _Run:
             yield
 
     def _loop(self, chunk: Any, state: TrainState, stop: Stop) -> None:
-        c, held = self.config, initial.Held(self.config)
+        c, launcher = self.config, Launcher(self.config, chunk)
         # Exact however long it goes on; the device counts within an int32.
         env_steps = max(self.keeper.last_saved, 0)
         next_eval = env_steps + c.run.eval_every if c.run.eval_every else math.inf
         self.keeper.start(self.train_seconds)
-        while env_steps < c.run.env_steps and not self._is_over(stop):
-            held.before(state.learner)
-            start = time.monotonic()
-            state, metrics = chunk(state)
-            numbers = {k: float(v) for k, v in jax.device_get(metrics).items()}
-            values = training.known(numbers, self.of_learner)
-            seconds = time.monotonic() - start
-            state = state._replace(learner=held.after(state.learner))
-            self.train_seconds += seconds
-            self.clock.spent("training", seconds)
+        ahead: Launch | None = None
+        while ahead or (env_steps < c.run.env_steps and not self._is_over(stop)):
+            if ahead is None:
+                start = time.monotonic()
+                state, ahead = launcher(state)
+            launch, ahead = ahead, None
             env_steps += c.run.chunk_iterations * c.physics.num_envs
-            self._record(state, env_steps, values, seconds)
-            if not health.all_finite((state.learner.actor, state.learner.critic)):
+            to_score = env_steps >= next_eval
+            to_save = self.hosts.led(to_score or self.keeper.is_due(self.train_seconds))
+            is_last = env_steps >= c.run.env_steps
+            if launcher.overlaps and not (to_save or is_last or self._is_over(stop)):
+                state, ahead = launcher(state)
+            metrics, updates, finite = launch.wait()
+            now = time.monotonic()
+            self._took(now - start)
+            self._record(env_steps, training.known(metrics, self.of_learner), updates, now - start)
+            start = now
+            if not finite:
                 raise FloatingPointError(health.report(self.directory, env_steps, state.learner))
             # Whoever stops a run twice while episodes are played loses nothing.
-            to_score = env_steps >= next_eval
-            if self.hosts.led(to_score or self.keeper.is_due(self.train_seconds)):
+            if to_save:
                 self._save(state, env_steps)
             if self.hosts.leads:
                 self.scores.collect()
@@ -222,15 +206,20 @@ class _Run:
             if self.hosts.leads:
                 self.keeper.finish(kept, env_steps)
 
+    def _took(self, seconds: float) -> None:
+        """Counts what a launch took; where the next began before it was over, from its end on."""
+        self.train_seconds += seconds
+        self.clock.spent("training", seconds)
+
     def _record(
-        self, state: TrainState, env_steps: int, values: dict[str, float], seconds: float
+        self, env_steps: int, values: dict[str, float], updates: int, seconds: float
     ) -> None:
         """A line of metrics.jsonl, and what a person sees."""
         if not self.hosts.leads:
             return
         physics = self.config.physics
         rate = self.config.run.chunk_iterations * physics.num_envs / seconds
-        updates = int(state.learner.updates) % 2**32
+        updates %= 2**32
         more = {
             "updates": updates,
             "steps_per_second": rate,
@@ -247,15 +236,7 @@ class _Run:
             self.train_seconds,
             self.scores.latest,
         )
-        if values["quarantined"] and not self.told_of_quarantine:
-            self.told_of_quarantine = True
-            counts = (int(values[name]) for name in ("quarantined", "engine_failed"))
-            self.say(health.about_quarantine(physics.engine, *counts))
-        if not self.told_of_support:
-            told = health.about_support(self.config.critic, values)
-            self.told_of_support = told is not None
-            if told:
-                self.say(told)
+        self.notices.tell(values)
 
     def _is_over(self, stop: Stop) -> bool:
         if self.progress.is_closed and not stop.is_set():

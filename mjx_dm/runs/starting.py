@@ -9,19 +9,44 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from mjx_dm import config as configs
 from mjx_dm import device
 from mjx_dm.config import Config, ConfigError
+from mjx_dm.engines import choose_engine
 from mjx_dm.envs.episodes import Worlds
 from mjx_dm.records import METRICS, read_metrics, wall_seconds
 from mjx_dm.runs import initial, kernels, memory
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.hosts import Hosts
 from mjx_dm.runs.keeping import Keeper
+from mjx_dm.tasks import LibraryTask
+from mjx_dm.tasks.physics import name_of
+from mjx_dm.tasks.task import Task
 from mjx_dm.training import mesh as meshes
 from mjx_dm.training.program import TrainState
+from mjx_dm.validation import new_directory, of_learner
 
 # Warp compiles its kernels when they are first launched, which takes a minute on a new machine.
 COMPILE_AT_FIRST_LAUNCH = ("warp",)
+
+
+def check_directory(config: Config) -> None:
+    """Raises ConfigError where a new run's directory is taken, or a resumed run has none."""
+    if not config.run.resume:
+        new_directory(of_learner(config))
+    elif not config.directory.is_dir():
+        raise ConfigError(f"There is no run directory {config.directory} to resume.")
+
+
+def simulation(config: Config, task: Task | LibraryTask) -> tuple[Config, str]:
+    """The settings with the engine and the physics that `auto` stands for, and both in words."""
+    if isinstance(task, LibraryTask):
+        config = configs.replace(config, engine="auto", physics="auto")
+        return config, f"Simulated by {task.simulation}"
+    name, reason = choose_engine(config.physics.engine)
+    physics = name_of(task, config.physics.physics)
+    config = configs.replace(config, engine=name, physics=physics)
+    return config, f"Engine {name} ({reason}), physics {physics}"
 
 
 class Start:

@@ -25,7 +25,7 @@ def state(weight=1.0):
 
 @pytest.mark.parametrize(("weight", "sound"), [(1e38, True), (jnp.inf, False), (jnp.nan, False)])
 def test_only_what_is_finite_is_sound(weight, sound):
-    assert health.all_finite(state(weight)) is sound
+    assert bool(health.all_finite(state(weight))) is sound
 
 
 def test_a_critic_that_presses_against_its_support_is_told_of():

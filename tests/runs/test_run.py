@@ -27,10 +27,11 @@ from mjx_dm.evaluation.evaluate import NoScore, evaluate
 from mjx_dm.presets import PRESETS
 from mjx_dm.records import read_metrics
 from mjx_dm.report.sessions import read_sessions
-from mjx_dm.runs import health, initial, kernels, plots, scoring, starting
+from mjx_dm.runs import health, initial, kernels, launching, plots, scoring, starting
 from mjx_dm.runs import loop as runs
 from mjx_dm.runs.clock import WallClock
 from mjx_dm.runs.keeping import Keeper, saved_of
+from mjx_dm.runs.launching import Launch, Launcher
 from mjx_dm.runs.lock import owned
 from mjx_dm.runs.scoring import EVAL_SEED
 from mjx_dm.training import program as training
@@ -257,10 +258,10 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_was_never_interrupted(f
 
 
 @pytest.mark.slow
-def test_an_engine_that_compiles_late_is_warmed_up_before_the_clock_and_changes_nothing(
-    finished, tmp_path, monkeypatch, capsys
-):
-    launches = []
+def test_what_is_done_for_an_accelerator_changes_nothing(finished, tmp_path, monkeypatch, capsys):
+    """An engine that compiles late is warmed up before the clock starts; a launch begins before the
+    host has read the last one."""
+    launches, order = [], []
     make_chunk = training.make_chunk
 
     def counted(config, env, *devices):
@@ -273,6 +274,10 @@ def test_an_engine_that_compiles_late_is_warmed_up_before_the_clock_and_changes_
         return launch
 
     monkeypatch.setattr(training, "make_chunk", counted)
+    launch, wait = Launcher.__call__, Launch.wait
+    monkeypatch.setattr(Launcher, "__call__", lambda *x: order.append("launch") or launch(*x))
+    monkeypatch.setattr(Launch, "wait", lambda x: order.append("wait") or wait(x))
+    monkeypatch.setattr(launching, "platform", lambda: "gpu")
     monkeypatch.setattr(starting, "COMPILE_AT_FIRST_LAUNCH", ("mujoco",))
     monkeypatch.setattr(kernels, "compile_apart", lambda config: "They could not be compiled.")
     assert train.main([*NORMALIZED, "--run-dir", str(tmp_path / "run")]) == 0
@@ -280,7 +285,9 @@ def test_an_engine_that_compiles_late_is_warmed_up_before_the_clock_and_changes_
     assert re.match(r"Wall-clock \d+ s: compilation and start \d+ s, training \d+ s, ", said[-1])
     assert "They could not be compiled." in said
     metrics = [read_metrics(x / "metrics.jsonl") for x in (finished, tmp_path / "run")]
-    assert len(launches) == np.sum(np.isfinite(metrics[1]["updates"])) + 1
+    count = int(np.sum(np.isfinite(metrics[1]["updates"])))
+    assert len(launches) == count + 1
+    assert order == ["launch", *(["launch", "wait"] * (count - 1)), "wait"]
     learners = [
         restore_arrays(x / "checkpoints")[1]["learner"] for x in (finished, tmp_path / "run")
     ]
