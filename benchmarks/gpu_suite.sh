@@ -31,12 +31,12 @@ export PYTHONUNBUFFERED=1 XLA_PYTHON_CLIENT_PREALLOCATE=${XLA_PYTHON_CLIENT_PREA
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader >"$out/gpu.txt" 2>&1
 
 preset=gpu sweep=(4096 512 32768 2048 16384 1024 8192) loop=(4096 1024 16384) minutes=2.4
-seeds=${SEEDS:-5} seed_minutes=${SEED_MINUTES:-4.5}
+seeds=5 seed_minutes=${SEED_MINUTES:-4.5}
 batches=(256 512 1024 2048 4096 8192 16384 32768) rounds=5 engine= tests=()
 modes=(LHS CONCURRENT)
 if [ "${SIZE:-full}" = toy ]; then
   preset=smoke sweep=(8 16) loop=(8) minutes=0.05 batches=(16 32) rounds=2 engine=mujoco
-  seed_minutes=0.01
+  seeds=2 seed_minutes=0.01
   tests=(--collect-only) modes=(CONCURRENT)
 fi
 
