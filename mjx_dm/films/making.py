@@ -16,6 +16,7 @@ from mjx_dm.drawing.shot import Shot, Tile
 from mjx_dm.evaluation.evaluate import Evaluation, NoScore
 from mjx_dm.films.episodes import episode_shot, poster
 from mjx_dm.films.many import training_shot, wall_shot
+from mjx_dm.films.naming import Title
 from mjx_dm.films.options import EPISODES, FilmOptions
 from mjx_dm.films.trace import Trace
 from mjx_dm.films.worlds import worlds_shot
@@ -68,18 +69,18 @@ def make_films(
 def _film(kind: str, played: Played, options: FilmOptions) -> tuple[str, Shot, Shot]:
     """The file's name, the film, and the picture that goes beside it."""
     policy, task, trace, evaluation, run_dir = played
-    name, seed = f"step_{int(policy.env_steps):012d}_{kind}", evaluation.seed
+    steps, seed = int(policy.env_steps), evaluation.seed
     if kind in EPISODES:
         number = episode_of(kind, evaluation)
         shot = episode_shot(task, trace.episode(number), options, last=kind == "worst")
-        return f"{name}_seed_{seed + number}.mp4", shot, poster(shot)
+        return f"{Title(kind, steps, seed + number).stem}.mp4", shot, poster(shot)
     if kind == "wall":
         shot = wall_shot(policy, task, trace, seed, options)
     elif kind == "training":
         shot = training_shot(run_dir, task, seed, options)
     else:
         shot = worlds_shot(policy, task, seed, options)
-    return f"{name}.mp4", shot, _middle(shot)
+    return f"{Title(kind, steps).stem}.mp4", shot, _middle(shot)
 
 
 def episode_of(kind: str, evaluation: Evaluation) -> int:
