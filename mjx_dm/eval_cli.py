@@ -174,10 +174,11 @@ def _score(options: EvalOptions) -> int:
     progress = Progress(0)
     elsewhere = transfers(policy, task, **asked, phase=progress.phase) if options.transfer else None
     trace = Trace(task, rewards=options.films.overlay) if options.video else None
-    evaluations = [
-        evaluate.evaluate(acting, task, **asked, on_step=trace if acting is policy else None)
-        for acting in policies.values()
-    ]
+    with progress, progress.phase(f"Playing {options.episodes} episodes"):
+        evaluations = [
+            evaluate.evaluate(acting, task, **asked, on_step=trace if acting is policy else None)
+            for acting in policies.values()
+        ]
     evaluation = evaluations[0]
     rules = [
         rule_report(played, acting, rule)
@@ -191,13 +192,15 @@ def _score(options: EvalOptions) -> int:
         return status
     films = []
     if trace is not None:
-        films = make_films(
-            Played(policy, task, trace, evaluation, options.folder),
-            options.films,
-            options.video_dir,
-            say,
-            lambda sentence: complain("eval_render.py", sentence, 0),
-        )
+        with progress:
+            films = make_films(
+                Played(policy, task, trace, evaluation, options.folder),
+                options.films,
+                options.video_dir,
+                progress.say,
+                lambda sentence: complain("eval_render.py", sentence, 0),
+                progress.phase,
+            )
     log_scores(options.folder, report["env_steps"], report, films, say)
     if page := rewrite_page(options.folder):
         say(f"Page of the run: {page}")

@@ -21,7 +21,8 @@ PHYSICS = ("exact", "fast")
 Phase = Callable[[str], contextlib.AbstractContextManager[None]]
 
 
-def _untold(name: str) -> contextlib.AbstractContextManager[None]:
+def untold(name: str) -> contextlib.AbstractContextManager[None]:
+    """A Phase that nobody hears of."""
     return contextlib.nullcontext()
 
 
@@ -76,7 +77,7 @@ def transfers(
     seed: int,
     engines: Iterable[str] | None = None,
     physics: Iterable[str] = PHYSICS,
-    phase: Phase = _untold,
+    phase: Phase = untold,
 ) -> Iterator[Transfer]:
     """One Transfer for each engine, by default each that can run here, and each physics, played as
     it is asked for.
@@ -101,7 +102,7 @@ def transfers(
 
 
 def played(
-    policy: Acts, env: BatchEnv, seed: int, engine: str, physics: str, phase: Phase = _untold
+    policy: Acts, env: BatchEnv, seed: int, engine: str, physics: str, phase: Phase = untold
 ) -> Transfer:
     """One episode of every world of `env`, from the starts of `seed`."""
     step = jax.jit(env.step)
