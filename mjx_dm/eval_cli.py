@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ import tyro
 
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.config import ConfigError
-from mjx_dm.ending import complain, say
+from mjx_dm.ending import complain, interruptible, say
 from mjx_dm.files import write_json
 from mjx_dm.films.options import FilmOptions
 from mjx_dm.groups import ACTION_RULES
@@ -209,14 +209,19 @@ def _score(options: EvalOptions) -> int:
 
 
 def _transfer(
-    elsewhere: Iterable[Any], progress: Any, score_dir: Path, report: dict[str, Any]
+    elsewhere: Iterator[Any], progress: Any, score_dir: Path, report: dict[str, Any]
 ) -> int:
     """Plays under each engine and physics, and adds each to the scores as it comes."""
     from mjx_dm.report import tables
 
+    with contextlib.suppress(ImportError):
+        import warp
+
+        # Of every kernel that it loads it tells in a line, and of a GPU that it does not find.
+        warp.config.log_level = warp.LOG_ERROR
     played: list[Any] = []
     with progress:
-        for one in elsewhere:
+        while (one := interruptible(lambda: next(elsewhere, None))) is not None:
             played.append(one)
             progress.say(f"Under {one.engine} {one.physics}: {one.in_words}")
             told = {**report, "transfer": [x.to_json() for x in played]}

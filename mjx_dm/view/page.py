@@ -89,7 +89,8 @@ class Page:
     def close(self) -> None:
         """Ends the server."""
         self._is_closed = True
-        self.server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):  # it says so
+            self.server.stop()
 
     # The panel ------------------------------------------------------------------------------------
 
