@@ -187,7 +187,7 @@ def test_a_library_simulates_its_own_tasks_alone() -> None:
 
 
 @pytest.mark.slow
-def test_a_policy_is_played_under_every_engine(folders, tmp_path) -> None:
+def test_a_policy_is_played_under_every_engine(folders, tmp_path, broadcasts) -> None:
     asked = ["--episodes", "3", "--no-video", "--out", str(tmp_path), "--transfer"]
     assert eval_render.main([str(folders / "b"), *asked]) == 0
     report = json.loads((tmp_path / "eval.json").read_text())
