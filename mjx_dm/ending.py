@@ -3,7 +3,12 @@
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
 
 # What a shell reports of a program whose reader has gone.
 SIGPIPE_STATUS = 128 + 13
@@ -41,6 +46,22 @@ def complain(command: str, what: Exception | str, status: int) -> int:
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
         print(f"{command}: {what}", file=sys.stderr)
     return status
+
+
+def interruptible(work: Callable[[], T]) -> T:
+    """What `work` returns or raises, done in a thread of its own: Python hears of Ctrl-C between
+    its own steps alone, and a compiler or a simulation is one for minutes. An interruption leaves
+    the thread to itself, until the program ends."""
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done.result()
 
 
 def say(text: str) -> None:

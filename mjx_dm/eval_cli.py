@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ import tyro
 
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.config import ConfigError
-from mjx_dm.ending import complain, say
+from mjx_dm.ending import complain, interruptible, say
 from mjx_dm.files import write_json
 from mjx_dm.films.options import FilmOptions
 from mjx_dm.groups import ACTION_RULES
@@ -161,6 +161,7 @@ def _score(options: EvalOptions) -> int:
     from mjx_dm.report.live import rewrite_page
     from mjx_dm.report.scores import rule_report
     from mjx_dm.runs.loggers.opening import log_scores
+    from mjx_dm.runs.progress import Progress
 
     # All of them first: an unknown one is told before anything is played.
     policies = {rule: load_policy(options.policy, rule) for rule in options.action_rule}
@@ -170,12 +171,14 @@ def _score(options: EvalOptions) -> int:
         check_camera(task, task.spec(), options.films.camera)
     asked: dict[str, Any] = {"episodes": options.episodes, "seed": options.seed}
     # Nothing is played yet, but what cannot be is told.
-    elsewhere = transfers(policy, task, **asked) if options.transfer else None
+    progress = Progress(0)
+    elsewhere = transfers(policy, task, **asked, phase=progress.phase) if options.transfer else None
     trace = Trace(task, rewards=options.films.overlay) if options.video else None
-    evaluations = [
-        evaluate.evaluate(acting, task, **asked, on_step=trace if acting is policy else None)
-        for acting in policies.values()
-    ]
+    with progress, progress.phase(f"Playing {options.episodes} episodes"):
+        evaluations = [
+            evaluate.evaluate(acting, task, **asked, on_step=trace if acting is policy else None)
+            for acting in policies.values()
+        ]
     evaluation = evaluations[0]
     rules = [
         rule_report(played, acting, rule)
@@ -189,31 +192,36 @@ def _score(options: EvalOptions) -> int:
         return status
     films = []
     if trace is not None:
-        films = make_films(
-            Played(policy, task, trace, evaluation, options.folder),
-            options.films,
-            options.video_dir,
-            say,
-            lambda sentence: complain("eval_render.py", sentence, 0),
-        )
+        with progress:
+            films = make_films(
+                Played(policy, task, trace, evaluation, options.folder),
+                options.films,
+                options.video_dir,
+                progress.say,
+                lambda sentence: complain("eval_render.py", sentence, 0),
+                progress.phase,
+            )
     log_scores(options.folder, report["env_steps"], report, films, say)
     if page := rewrite_page(options.folder):
         say(f"Page of the run: {page}")
     # Last, for it may take long: what is there stands whatever becomes of it.
-    return 0 if elsewhere is None else _transfer(elsewhere, options.score_dir, report)
+    return 0 if elsewhere is None else _transfer(elsewhere, progress, options.score_dir, report)
 
 
-def _transfer(elsewhere: Iterable[Any], score_dir: Path, report: dict[str, Any]) -> int:
+def _transfer(
+    elsewhere: Iterator[Any], progress: Any, score_dir: Path, report: dict[str, Any]
+) -> int:
     """Plays under each engine and physics, and adds each to the scores as it comes."""
     from mjx_dm.report import tables
 
     played: list[Any] = []
-    for one in elsewhere:
-        played.append(one)
-        say(f"Under {one.engine} {one.physics}: {one.in_words}")
-        told = {**report, "transfer": [x.to_json() for x in played]}
-        if status := _write(score_dir / "eval.json", told, is_new=False):
-            return status
+    with progress:
+        while (one := interruptible(lambda: next(elsewhere, None))) is not None:
+            played.append(one)
+            progress.say(f"Under {one.engine} {one.physics}: {one.in_words}")
+            told = {**report, "transfer": [x.to_json() for x in played]}
+            if status := _write(score_dir / "eval.json", told, is_new=False):
+                return status
     with contextlib.suppress(OSError, SystemExit):
         tables.print_transfers(report, played)
     return 0

@@ -1,9 +1,14 @@
 """How a command ends."""
 
+import hashlib
+import signal
 import subprocess
 import sys
+import threading
 
 import pytest
+
+from mjx_dm.ending import interruptible
 
 READER_LEFT = """
 import sys
@@ -27,3 +32,26 @@ def test_a_command_whose_reader_has_gone_ends_without_a_traceback():
     command.stdout.close()
     assert command.stderr.read() == b""
     assert command.wait() == 128 + 13
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pthread_kill there")
+def test_an_interruption_is_heard_while_compiled_code_runs():
+    ended = []
+
+    def work():
+        try:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 5_000_000)  # some seconds, deaf to signals
+        finally:
+            ended.append(True)
+
+    main = threading.main_thread().ident
+    threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        interruptible(work)
+    assert not ended
+
+
+def test_what_is_done_aside_returns_and_raises_as_if_it_were_not():
+    assert interruptible(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        interruptible(lambda: 1 // 0)

@@ -125,10 +125,10 @@ class MjxEngine:
 
 
 def _hush_warp() -> None:
-    """Without a line on standard output for every kernel that Warp loads."""
+    """Without a line for every kernel that Warp loads, and for a GPU that is not there."""
     import warp
 
-    warp.config.log_level = warp.LOG_WARNING
+    warp.config.log_level = warp.LOG_ERROR
 
 
 def _warp_room(model: mujoco.MjModel, data: Any) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """What a policy earns under every engine and physics of this package, beside its score."""
 
+import contextlib
 import importlib.util
 import statistics
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,13 @@ from mjx_dm.tasks import LibraryTask
 from mjx_dm.tasks.task import Task
 
 PHYSICS = ("exact", "fast")
+# Entered with the name of something that takes long, for as long as it goes on.
+Phase = Callable[[str], contextlib.AbstractContextManager[None]]
+
+
+def untold(name: str) -> contextlib.AbstractContextManager[None]:
+    """A Phase that nobody hears of."""
+    return contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
@@ -69,11 +77,13 @@ def transfers(
     seed: int,
     engines: Iterable[str] | None = None,
     physics: Iterable[str] = PHYSICS,
+    phase: Phase = untold,
 ) -> Iterator[Transfer]:
     """One Transfer for each engine, by default each that can run here, and each physics, played as
     it is asked for.
 
-    Starts are those of `seed`, the same for every physics of an engine. Raises ConfigError where
+    Starts are those of `seed`, the same for every physics of an engine. `phase` hears when one is
+    compiled and when it is played. Raises ConfigError where
     the task is one of a library, which alone simulates it.
     """
     if isinstance(task, LibraryTask):
@@ -85,16 +95,28 @@ def transfers(
             env = make_env(episodes, robot, engine, kind)
         except ConfigError as error:
             return Transfer(engine, kind, problem=str(error))
-        return played(policy, env, seed, engine, kind)
+        return played(policy, env, seed, engine, kind, phase)
 
     chosen = engines_here() if engines is None else engines
     return (one(engine, kind) for engine in chosen for kind in physics)
 
 
-def played(policy: Acts, env: BatchEnv, seed: int, engine: str, physics: str) -> Transfer:
+def played(
+    policy: Acts, env: BatchEnv, seed: int, engine: str, physics: str, phase: Phase = untold
+) -> Transfer:
     """One episode of every world of `env`, from the starts of `seed`."""
     step = jax.jit(env.step)
-    state = jax.jit(env.reset)(jax.random.key(seed))
+    with phase(f"Compiling {engine} {physics}"):
+        state = jax.jit(env.reset)(jax.random.key(seed))
+        # Compiled by its first call, of which nothing is kept.
+        jax.block_until_ready(step(state, policy.act(np.asarray(state.obs))))
+    with phase(f"Playing under {engine} {physics}"):
+        return _episodes(policy, env, step, state, engine, physics)
+
+
+def _episodes(
+    policy: Acts, env: BatchEnv, step: Any, state: Any, engine: str, physics: str
+) -> Transfer:
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, int)
     fell, broke = np.zeros((2, env.num_envs), bool)
     live = np.ones(env.num_envs, bool)

@@ -14,8 +14,10 @@ from mjx_dm.drawing import mp4
 from mjx_dm.drawing.opengl import draw
 from mjx_dm.drawing.shot import Shot, Tile
 from mjx_dm.evaluation.evaluate import Evaluation, NoScore
+from mjx_dm.evaluation.transfer import Phase, untold
 from mjx_dm.films.episodes import episode_shot, poster
 from mjx_dm.films.many import training_shot, wall_shot
+from mjx_dm.films.naming import Title
 from mjx_dm.films.options import EPISODES, FilmOptions
 from mjx_dm.films.trace import Trace
 from mjx_dm.films.worlds import worlds_shot
@@ -36,12 +38,18 @@ class Played(NamedTuple):
 
 
 def make_films(
-    played: Played, options: FilmOptions, out: Path, say: Say, complain: Say
+    played: Played,
+    options: FilmOptions,
+    out: Path,
+    say: Say,
+    complain: Say,
+    phase: Phase = untold,
 ) -> list[Path]:
     """Writes each film of `options` into `out`, and beside it a picture, and a GIF if asked for;
     returns the films that were made.
 
-    say, complain: are told each film, and in one sentence each film that could not be made.
+    say, complain, phase: are told each film, in one sentence each film that could not be made, and
+    what goes on.
     """
     task = played.task
     if isinstance(task, LibraryTask) and not task.is_filmed:
@@ -50,10 +58,12 @@ def make_films(
     made = []
     for kind in dict.fromkeys(options.film):
         try:
-            name, shot, picture = _film(kind, played, options)
+            with phase(f"Playing for {kind}"):
+                name, shot, picture = _film(kind, played, options)
             path = out / name
             say(f"Drawing {kind}: {shot.frames} frames, {shot.size[0]}x{shot.size[1]}, to {path}")
-            draw([(shot, path), (picture, path.with_suffix(".png"))])
+            with phase(f"Drawing {kind}"):
+                draw([(shot, path), (picture, path.with_suffix(".png"))])
             if options.gif:
                 mp4.small_gif(path, path.with_suffix(".gif"))
         except (OSError, RuntimeError, ConfigError, CheckpointError, NoScore) as error:
@@ -68,18 +78,18 @@ def make_films(
 def _film(kind: str, played: Played, options: FilmOptions) -> tuple[str, Shot, Shot]:
     """The file's name, the film, and the picture that goes beside it."""
     policy, task, trace, evaluation, run_dir = played
-    name, seed = f"step_{int(policy.env_steps):012d}_{kind}", evaluation.seed
+    steps, seed = int(policy.env_steps), evaluation.seed
     if kind in EPISODES:
         number = episode_of(kind, evaluation)
         shot = episode_shot(task, trace.episode(number), options, last=kind == "worst")
-        return f"{name}_seed_{seed + number}.mp4", shot, poster(shot)
+        return f"{Title(kind, steps, seed + number).stem}.mp4", shot, poster(shot)
     if kind == "wall":
         shot = wall_shot(policy, task, trace, seed, options)
     elif kind == "training":
         shot = training_shot(run_dir, task, seed, options)
     else:
         shot = worlds_shot(policy, task, seed, options)
-    return f"{name}.mp4", shot, _middle(shot)
+    return f"{Title(kind, steps).stem}.mp4", shot, _middle(shot)
 
 
 def episode_of(kind: str, evaluation: Evaluation) -> int:

@@ -6,6 +6,8 @@ import urllib.parse
 from pathlib import Path
 from typing import NamedTuple
 
+from mjx_dm.films.naming import title_of
+
 _FOLDERS = ("videos", "best/videos", "eval", "best/eval")
 _TYPES = {
     ".mp4": "video/mp4", ".webm": "video/webm",
@@ -14,9 +16,10 @@ _TYPES = {
 
 
 class Medium(NamedTuple):
-    """A file to be shown: its name, relative to the run, and where the page finds it."""
+    """A file to be shown: its name, relative to the run, its words, and where the page finds it."""
 
     name: str
+    words: str
     source: str
     is_film: bool
     is_inside: bool
@@ -37,14 +40,16 @@ class Room:
     def _medium(self, path: Path, run_dir: Path, page: Path) -> Medium:
         kind = _TYPES[path.suffix.lower()]
         name = str(path.relative_to(run_dir))
+        title = title_of(path)
+        words = name if title is None else title.words
         size = path.stat().st_size
         if size <= self.left:
             self.left -= size
             text = base64.b64encode(path.read_bytes()).decode()
-            return Medium(name, f"data:{kind};base64,{text}", kind.startswith("video"), True)
+            return Medium(name, words, f"data:{kind};base64,{text}", kind.startswith("video"), True)
         beside = os.path.relpath(path.resolve(), page.resolve().parent)
         link = urllib.parse.quote(Path(beside).as_posix())
-        return Medium(name, link, kind.startswith("video"), False)
+        return Medium(name, words, link, kind.startswith("video"), False)
 
 
 def _files(run_dir: Path) -> list[list[Path]]:

@@ -65,7 +65,9 @@ class LivePage:
     def _begin(self) -> None:
         if self._resume:
             self._before = read_sessions(self._run_dir)
-        self._session = begin_session(describe_machine())
+        # The run has been starting and compiling for a while.
+        already = sum(self._seconds().values(), 0.0)
+        self._session = begin_session(describe_machine(), already)
         write_sessions(self._run_dir, [*self._before, self._session])
 
     def _write(self, ended: str | None) -> None:

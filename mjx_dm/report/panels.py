@@ -23,6 +23,7 @@ SUBJECTS: dict[str, tuple[Panel, ...]] = {
         Panel("ess", "Effective sample size", "actions"),
         Panel("mean_sigma", "Mean σ of the policy", "normalised action"),
         Panel("effective_components", "Effective components", "components"),
+        Panel("weights_kl", "KL of the actions' weights to even ones", "nats"),
         Panel("sigma_spread", "Spread of log σ over components", "nats"),
         Panel("policy_kl", "KL of the policy over a launch", "nats", is_log=True),
         Panel("clipped_share", "Sampled actions outside the box", "share"),
@@ -31,7 +32,9 @@ SUBJECTS: dict[str, tuple[Panel, ...]] = {
         Panel("q_error", "Q less the realised return", "scaled return"),
         Panel("mass_at_value_max", "Q at the upper end of its support", "probability"),
         Panel("critic_loss", "Critic loss", "loss", is_log=True),
+        Panel("actor_loss", "Actor loss", "loss"),
         Panel("q_mean", "Mean Q", "scaled return"),
+        Panel("target_mean", "Mean target of the critic", "scaled return"),
     ),
     "Gradients and weights": (
         Panel("actor_grad_norm", "Gradient norm, actor", "norm", is_log=True),

@@ -41,10 +41,10 @@ def write_sessions(run_dir: Path, sessions: list[Session]) -> None:
     write_json(run_dir / SESSIONS, {"sessions": [one._asdict() for one in sessions]})
 
 
-def begin_session(machine: Mapping[str, Any]) -> Session:
-    """A session that begins now."""
+def begin_session(machine: Mapping[str, Any], already: float = 0.0) -> Session:
+    """A session that has begun `already` seconds ago."""
     now = time.time()
-    return Session(now, now, None, machine, {})
+    return Session(now - already, now, None, machine, {})
 
 
 def _session(raw: dict[str, Any]) -> Session:

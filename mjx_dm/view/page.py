@@ -52,7 +52,7 @@ class Page:
         model = copy.copy(simulation.model)
         _colour_materials(model)
         self.scene = ViserMujocoScene(self.server, model, num_envs=1)
-        self._radius = _radius(model, simulation.data, simulation.root)
+        self._radius = simulation.radius()
         _add_floor(self.server, model, simulation.data)
         self._add_panel()
         self._look_from("side")
@@ -89,7 +89,8 @@ class Page:
     def close(self) -> None:
         """Ends the server."""
         self._is_closed = True
-        self.server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):  # it says so
+            self.server.stop()
 
     # The panel ------------------------------------------------------------------------------------
 
@@ -186,15 +187,6 @@ def _colour_materials(model: mujoco.MjModel) -> None:
         if texture >= 0 and model.tex(texture).nchannel[0] >= 3:
             colour = model.tex(texture).data.mean((0, 1))[:3] / 255
             model.mat_rgba[material, :3] *= colour
-
-
-def _radius(model: mujoco.MjModel, data: mujoco.MjData, root: int) -> float:
-    """Of the ball around the root that holds all that moves, m, and some ground with it."""
-    moves = model.body_weldid[model.geom_bodyid] != 0
-    if not moves.any():
-        return 1.0
-    far = np.linalg.norm(data.geom_xpos[moves] - data.xpos[root], axis=1) + model.geom_rbound[moves]
-    return float(max(far.max(), 0.25))
 
 
 def _add_floor(server: viser.ViserServer, model: mujoco.MjModel, data: mujoco.MjData) -> None:

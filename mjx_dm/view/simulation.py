@@ -147,6 +147,15 @@ class Simulation:
             for name in names
         }
 
+    def radius(self) -> float:
+        """Of the ball around the root that holds all that moves, m, and some ground with it."""
+        model, data = self.model, self.data
+        moves = model.body_weldid[model.geom_bodyid] != 0
+        if not moves.any():
+            return 1.0
+        apart = np.linalg.norm(data.geom_xpos[moves] - data.xpos[self.root], axis=1)
+        return float(max((apart + model.geom_rbound[moves]).max(), 0.25))
+
     def _stop(self, why: str) -> None:
         self.is_playing, self.fault = False, why
 

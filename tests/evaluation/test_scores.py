@@ -162,7 +162,7 @@ def test_a_policy_is_played_under_an_engine_and_what_cannot_be_is_told(folders, 
 
 
 def test_other_physics_stand_beside_the_score(folders, tmp_path, monkeypatch, capsys) -> None:
-    def played(policy, env, seed, engine, physics):
+    def played(policy, env, seed, engine, physics, phase):
         returns = (1.0, 3.0) if physics == "exact" else ()
         problem = "" if returns else "The simulation broke down."
         return Transfer(engine, physics, returns, (1, 3), (True, False), problem)
@@ -187,7 +187,7 @@ def test_a_library_simulates_its_own_tasks_alone() -> None:
 
 
 @pytest.mark.slow
-def test_a_policy_is_played_under_every_engine(folders, tmp_path) -> None:
+def test_a_policy_is_played_under_every_engine(folders, tmp_path, broadcasts) -> None:
     asked = ["--episodes", "3", "--no-video", "--out", str(tmp_path), "--transfer"]
     assert eval_render.main([str(folders / "b"), *asked]) == 0
     report = json.loads((tmp_path / "eval.json").read_text())

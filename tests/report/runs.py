@@ -57,7 +57,7 @@ def write_scores(run_dir):
     write_json(run_dir / "eval" / "eval.json", rules[0] | {"rules": rules})
 
 
-def write_film(run_dir, name="step_000000005120_seed_1000"):
+def write_film(run_dir, name="step_000000005120_best_seed_1000"):
     """A film and its picture."""
     (run_dir / "videos").mkdir(exist_ok=True)
     film = run_dir / "videos" / f"{name}.mp4"

@@ -86,6 +86,7 @@ def test_films_are_inside_and_without_them_the_page_is_small(whole):
     sources = Elements(html).sources
     assert [source[:14] for source in sources] == ["data:video/mp4", "data:image/png"]
     assert len(html) - sum(map(len, sources)) < 500_000
+    assert "Best episode (seed 1000), policy after 5,120 steps" in whole[2]
 
 
 def test_films_that_are_too_large_are_linked_and_the_page_says_so(tmp_path):

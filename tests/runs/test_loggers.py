@@ -107,13 +107,13 @@ def test_an_unknown_logger_and_one_that_is_not_installed_are_refused(monkeypatch
 def test_a_score_and_its_film_go_to_the_loggers_of_the_run(tmp_path):
     write_json(tmp_path / "config.json", configs.to_json(Config()))
     (tmp_path / "best").mkdir()
-    film = tmp_path / "film.mp4"
+    film = tmp_path / "step_000000000012_best_seed_1003.mp4"
     mp4.encode(iter(np.zeros((4, 32, 64, 3), np.uint8)), film, 64, 32, 10.0)
     said = []
     opening.log_scores(tmp_path / "best", 12, {"mean": 3.0, "returns": [3.0]}, [film], said.append)
     assert not said
     found = [value for event in events(tmp_path) for value in values(event)]
-    assert found == [(12, "score/mean"), (12, "film")]
+    assert found == [(12, "score/mean"), (12, "film/best")]
     image = events(tmp_path)[-1].summary.value[0].image
     assert image.encoded_image_string.startswith(b"GIF8") and image.width == 2 * image.height
 

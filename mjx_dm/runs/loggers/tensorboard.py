@@ -14,6 +14,8 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
+from mjx_dm.films.naming import tag_of
+
 _FLUSH_SECONDS = 10.0
 
 
@@ -47,7 +49,7 @@ class TensorBoard:
             image = Summary.Image(
                 height=height, width=width, colorspace=3, encoded_image_string=gif.read_bytes()
             )
-        value = Summary.Value(tag="film", image=image)
+        value = Summary.Value(tag=tag_of(path), image=image)
         self._add(Event(step=step, wall_time=time.time(), summary=Summary(value=[value])))
 
     def close(self) -> None:

@@ -3,9 +3,11 @@
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import wandb
+
+from mjx_dm.films.naming import tag_of
 
 FOLDER = "wandb"
 # Of the run that a resumed one goes on with.
@@ -59,14 +61,15 @@ class WeightsAndBiases:
         self._run.log({**values, "env_steps": step})
 
     def film(self, step: int, path: Path) -> None:
-        self._run.log({"film": wandb.Video(str(path), format="mp4"), "env_steps": step})
+        film = wandb.Video(str(path), caption=path.stem, format="mp4")
+        self._run.log({tag_of(path): film, "env_steps": step})
 
     def close(self) -> None:
         self._run.finish()
 
 
-def _mode() -> str | None:
+def _mode() -> Literal["online", "offline", "disabled", "shared"] | None:
     """Theirs where WANDB_MODE names it; else offline without a login, and their own default."""
     if mode := os.environ.get("WANDB_MODE"):
-        return mode
+        return cast(Any, mode)  # which they check
     return None if wandb.login(prompt=False, verify=False) else "offline"
