@@ -32,6 +32,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
+from limits import Limit  # noqa: E402
 
 from mjx_dm.checkpoints.manifest import CheckpointError, complete, find_verified  # noqa: E402
 from mjx_dm.checkpoints.saving import restore_arrays  # noqa: E402
@@ -46,7 +47,8 @@ SETTINGS = (
     *("--eval-every", "4096"),
 )
 STEPS_OF_A_LAUNCH = 4 * 8
-START_SECONDS = 900
+# Of a process's own time, see `limits`.
+START_SECONDS, END_SECONDS = 300, 120
 SIGNALS = {"int": signal.SIGINT, "term": signal.SIGTERM, "hup": signal.SIGHUP}
 SIGNALS["usr1"] = signal.SIGUSR1
 
@@ -195,9 +197,19 @@ class Soak:
         self.run = self.run.rename(self.folder / f"run {self.counts['move']}: %d")
         self.do_stop()
 
+    def do_change_the_devices(self) -> None:
+        """On two, from a checkpoint of one; the next round is on one again."""
+        process = self.start(devices=2)
+        self.wait(process)
+        process.send_signal(signal.SIGTERM)
+        self.end(process, 128 + signal.SIGTERM)
+        self.is_saved()
+        if "on 2 devices" not in self.said:
+            raise Broken(f"it does not tell of two devices: {self.said}")
+
     # How ------------------------------------------------------------------------------------------
 
-    def start(self, limit: int = 0) -> subprocess.Popen:
+    def start(self, limit: int = 0, devices: int = 1) -> subprocess.Popen:
         goes_on = bool(complete(self.run / "checkpoints"))
         if not goes_on and self.run.exists():
             shutil.rmtree(self.run)  # killed before its first checkpoint
@@ -215,23 +227,24 @@ class Soak:
             # The compiler's cache lies where a limit on the size of files reaches it.
             env=os.environ
             | {"JAX_ENABLE_COMPILATION_CACHE": "0", "PYTHONPATH": str(ROOT)}
-            | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+            | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+            | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
         )
 
     def wait(self, process: subprocess.Popen) -> None:
         """Until the run has trained, and a little more."""
-        until, last = time.monotonic() + START_SECONDS, self.lines_before
+        limit, last = Limit(process, START_SECONDS), self.lines_before
         # A run that is resumed writes the file anew before it adds to it.
         while self.lines() == last or self.lines()[1] <= last[1]:
             last = self.lines()
-            if process.poll() is not None or time.monotonic() > until:
+            if process.poll() is not None or limit.is_over():
                 raise Broken(f"the run does not train: {self.rest(process)}")
             time.sleep(0.1)
         time.sleep(self.rng.uniform(0.0, 5.0))
 
     def work_on_a_full_disk(self, process: subprocess.Popen) -> None:
-        until = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < until:
+        limit = Limit(process, START_SECONDS)
+        while process.poll() is None and not limit.is_over():
             time.sleep(0.5)
             if self.rng.random() < 0.02:
                 process.send_signal(signal.SIGTERM)
@@ -240,11 +253,11 @@ class Soak:
         self.end(process, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM)
 
     def end(self, process: subprocess.Popen, *allowed: int) -> None:
-        try:
-            process.wait(120)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            raise Broken(f"the run does not end: {self.rest(process)}") from error
+        limit = Limit(process, END_SECONDS)
+        while process.poll() is None:
+            if limit.is_over():
+                raise Broken(f"the run does not end: {self.rest(process)}")
+            time.sleep(0.1)
         self.said = self.rest(process)
         if "Traceback" in self.said or process.returncode not in allowed:
             raise Broken(f"ended with {process.returncode}, not {allowed}: {self.said}")
