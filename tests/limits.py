@@ -22,6 +22,16 @@ class Limit:
         return passed - (in_line(self.process.pid) - self.before) > self.seconds
 
 
+def communicate(process: subprocess.Popen, seconds: float) -> tuple[str, str]:
+    """What a process wrote until it ended, which may take `seconds`."""
+    limit = Limit(process, seconds)
+    while True:
+        try:
+            return process.communicate(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            assert not limit.is_over(), f"it does not end within {seconds} s of its own time"
+
+
 def in_line(pid: int) -> float:
     """Seconds that a process has waited for a core: of its threads the one that waited longest.
 
