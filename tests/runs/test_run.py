@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from limits import Limit, communicate
+from limits import Limit, communicate, give
 
 import eval_render
 import train
@@ -378,9 +378,7 @@ def test_a_run_whose_output_nobody_reads_any_more_is_saved(tmp_path):
     process = start([*SMOKE, "--env-steps", "100000000", "--run-dir", str(run_dir)])
     wait_for(run_dir / "metrics.jsonl", process)
     process.stdout.close()  # as `| head -4` does
-    limit = Limit(process, 120)
-    while process.poll() is None and not limit.is_over():
-        time.sleep(0.1)
+    give(process, 120)
     assert process.poll() == 128 + 13
     assert latest_step(run_dir / "checkpoints") > 0
 
@@ -392,7 +390,7 @@ def test_a_second_signal_ends_a_run_at_once_while_episodes_are_played(tmp_path):
     process = start([*SMOKE, *many, "--run-dir", str(run_dir)])
     wait_for(run_dir / "checkpoints" / f"{128:012d}", process)
     process.send_signal(signal.SIGINT)
-    time.sleep(2.0)
+    give(process, 2.0)
     assert process.poll() is None
     process.send_signal(signal.SIGINT)
     said, _ = communicate(process, 5.0)

@@ -32,7 +32,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
-from limits import Limit  # noqa: E402
+from limits import Limit, give  # noqa: E402
 
 from mjx_dm.checkpoints.manifest import CheckpointError, complete, find_verified  # noqa: E402
 from mjx_dm.checkpoints.saving import restore_arrays  # noqa: E402
@@ -253,11 +253,9 @@ class Soak:
         self.end(process, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM)
 
     def end(self, process: subprocess.Popen, *allowed: int) -> None:
-        limit = Limit(process, END_SECONDS)
-        while process.poll() is None:
-            if limit.is_over():
-                raise Broken(f"the run does not end: {self.rest(process)}")
-            time.sleep(0.1)
+        give(process, END_SECONDS)
+        if process.poll() is None:
+            raise Broken(f"the run does not end: {self.rest(process)}")
         self.said = self.rest(process)
         if "Traceback" in self.said or process.returncode not in allowed:
             raise Broken(f"ended with {process.returncode}, not {allowed}: {self.said}")
