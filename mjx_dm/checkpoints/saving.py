@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mjx_dm.checkpoints import late_writes
 from mjx_dm.checkpoints.leaves import (
     Leaf,
     Parts,
@@ -85,6 +86,7 @@ def save(
         directory.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(directory)
         temporary.mkdir()
+        late_writes.let_pass()
         with _orbax() as orbax:
             orbax.save(temporary / TREE, args=ocp.args.PyTreeSave(nest(arrays)))
         # Orbax names this machine's folders there; the manifest is what says "complete".

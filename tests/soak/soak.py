@@ -65,13 +65,17 @@ class Soak:
         self.run = folder / "run"
         self.reached = 0
         self.holes: set[int] = set()
+        self.to_do: list[str] = []
         self.may_lack_metrics = False
         self.counts: collections.Counter[str] = collections.Counter()
         self.said = ""
 
     def round(self) -> None:
         """One start of the run, something that is done to it, and the checks."""
-        name = self.rng.choice([x for x in dir(self) if x.startswith("do_")])
+        if not self.to_do:  # each once before one comes again
+            self.to_do = [x for x in dir(self) if x.startswith("do_")]
+            self.rng.shuffle(self.to_do)
+        name = self.to_do.pop()
         print(f"{time.strftime('%H:%M:%S')} {name[3:]}", file=sys.stderr, flush=True)
         self.counts[name[3:]] += 1
         getattr(self, name)()
