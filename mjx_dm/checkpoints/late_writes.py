@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 
-class _ButForLateWrites(NamedTuple):
+@dataclass(frozen=True)
+class _ButForLateWrites:
     """A hook for errors that nobody can catch: `before`, for all but those of late writes."""
 
     before: Callable[[Any], Any]
