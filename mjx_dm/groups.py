@@ -228,7 +228,7 @@ class RunSettings:
     checkpoint_minutes: float = setting(2.0, above=0, may_be_infinite=True)
     """Minutes of training between checkpoints."""
     keep_checkpoints: int = setting(5, above=0)
-    """The newest checkpoints that stay."""
+    """The newest checkpoints that stay, beside that of the policy in best/."""
     save_replay: bool = True
     """Keep the replay when the run ends or is stopped (four bytes for every number of
     a transition), so that --resume goes on as if nothing had happened; without it the policy

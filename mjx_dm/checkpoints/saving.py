@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mjx_dm.checkpoints import late_writes
 from mjx_dm.checkpoints.leaves import (
     Leaf,
     Parts,
@@ -53,7 +54,9 @@ TREE = "tree"
 _SAVING, _REPLACED = ".saving-", ".replaced-"
 
 
-def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -> Path:
+def save(
+    directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5, best: int | None = None
+) -> Path:
     """Writes `directory/<step, at least 12 digits>/` atomically, then prunes to the newest `keep`.
 
     Args:
@@ -61,6 +64,7 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
         step: env steps so far, 0 <= step < 10^18. A checkpoint of the same step is replaced.
         tree: any pytree of jax or NumPy arrays, numbers and typed PRNG keys. Copied to the host.
         keep: complete checkpoints to leave, at least 1; the one just written always stays.
+        best: the step of one that stays however old it is.
 
     Returns:
         The folder written.
@@ -82,6 +86,7 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
         directory.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(directory)
         temporary.mkdir()
+        late_writes.let_pass()
         with _orbax() as orbax:
             orbax.save(temporary / TREE, args=ocp.args.PyTreeSave(nest(arrays)))
         # Orbax names this machine's folders there; the manifest is what says "complete".
@@ -100,7 +105,7 @@ def save(directory: str | os.PathLike, step: int, tree: Any, *, keep: int = 5) -
     finally:
         with contextlib.suppress(OSError):
             _clear_leftovers(directory)
-    _prune(directory, keep, final)
+    _prune(directory, keep, final, best)
     return final
 
 
@@ -223,7 +228,7 @@ def _clear_leftovers(directory: Path) -> None:
         shutil.rmtree(unfinished)
 
 
-def _prune(directory: Path, keep: int, written: Path) -> None:
+def _prune(directory: Path, keep: int, written: Path, best: int | None) -> None:
     """Incomplete folders neither count nor go: they are not ours to judge."""
     try:
         found = complete(directory)
@@ -231,6 +236,8 @@ def _prune(directory: Path, keep: int, written: Path) -> None:
         return  # what was to be saved is saved
     others = sorted((x for x in found if found[x].name != written.name), reverse=True)
     for step in others[keep - 1 :]:
+        if step == best:
+            continue
         shutil.rmtree(found[step], ignore_errors=True)
 
 

@@ -149,6 +149,14 @@ def actor_critic(
 
 def adam(config: Config, learning_rate: float) -> optax.GradientTransformation:
     """Adam on gradients that are shortened to `max_grad_norm`."""
-    return optax.chain(
+    init, update = optax.chain(
         optax.clip_by_global_norm(config.networks.max_grad_norm), optax.adam(learning_rate)
     )
+
+    def promoting(*arguments):
+        # Optax raises a float to the power of an int32, which JAX_NUMPY_DTYPE_PROMOTION=strict
+        # would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            return update(*arguments)
+
+    return optax.GradientTransformation(init, promoting)

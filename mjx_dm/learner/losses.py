@@ -150,7 +150,7 @@ def _spread_by_index(
     # Saves a CPU an eighth of an update. A GPU would add in no fixed order, so that a resumed run
     # would not go on to the same weights.
     below = jnp.minimum(jnp.floor(place).astype(jnp.int32), probs.shape[-1] - 2)
-    above = place - below
+    above = place - below.astype(jnp.float32)
 
     def one(probs: Array, below: Array, above: Array) -> Array:
         kept = jnp.zeros_like(probs).at[below].add(probs * (1.0 - above))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
+from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints import saving as checkpoint
 from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, complete
 from mjx_dm.config import Config, ConfigError
@@ -85,8 +86,9 @@ class Keeper:
     def save(self, state: TrainState, env_steps: int, train_seconds: float) -> bool:
         """Writes a checkpoint, and now and then the replay beside it; whether it is written.
 
-        Raises FloatingPointError where a number of it is not finite, Lost where the run directory
-        has another owner.
+        The newest `keep_checkpoints` stay, and that of the policy in best/. Raises
+        FloatingPointError where a number of it is not finite, Lost where the run directory has
+        another owner.
         """
         if env_steps == self.last_saved:
             return True
@@ -95,7 +97,8 @@ class Keeper:
             raise FloatingPointError(health.report(self.config.directory, env_steps, saved))
         interval = 60 * self.config.run.checkpoint_minutes
         try:
-            self._write(self.checkpoints, env_steps, saved, self.config.run.keep_checkpoints)
+            keep = self.config.run.keep_checkpoints
+            self._write(self.checkpoints, env_steps, saved, keep, self._best_step())
         except Lost:
             raise
         except SaveError as error:
@@ -130,9 +133,18 @@ class Keeper:
         except SaveError as error:
             self.failed = self.failed or error
 
-    def _write(self, directory: Path, env_steps: int, tree: Any, keep: int) -> None:
+    def _write(
+        self, directory: Path, env_steps: int, tree: Any, keep: int, best: int | None = None
+    ) -> None:
         self.check()
-        checkpoint.save(directory, env_steps, tree, keep=keep)
+        checkpoint.save(directory, env_steps, tree, keep=keep, best=best)
+
+    def _best_step(self) -> int | None:
+        """Of the policy that has scored best, None where none has."""
+        path = self.config.directory / "best" / policy_file.NAME
+        with contextlib.suppress(CheckpointError):
+            return int(policy_file.describe(path)["env_steps"])
+        return None
 
     # Going on -------------------------------------------------------------------------------------
 

@@ -46,7 +46,7 @@ class Exchange(NamedTuple):
     sign: np.ndarray
 
     def __call__(self, x: Float[Array, "*B size"]) -> Float[Array, "*B size"]:
-        return x[..., self.source] * jnp.broadcast_to(jnp.asarray(self.sign), x.shape)
+        return x[..., self.source] * jnp.broadcast_to(jnp.asarray(self.sign, x.dtype), x.shape)
 
 
 class Symmetry(NamedTuple):

@@ -196,5 +196,6 @@ def _sum_of_steps(
     taken = jnp.cumprod(jnp.concatenate([first, goes_on]), 0, dtype=jnp.int32)
     span = jnp.sum(taken, 0)
     power = gamma ** step.astype(jnp.float32)
-    last = taken * (step == span[None] - 1)
-    return jnp.sum(power * taken * reward, 0), jnp.sum(power * last * discount, 0), span
+    last = step == span[None] - 1
+    reward = jnp.sum(power * taken.astype(jnp.float32) * reward, 0)
+    return reward, jnp.sum(power * last.astype(jnp.float32) * discount, 0), span

@@ -1,5 +1,6 @@
 """Claims about checkpoints, with real Orbax and real files."""
 
+import asyncio
 import json
 import logging
 import os
@@ -8,12 +9,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tensorstore
 
 from mjx_dm.checkpoints import manifest
 from mjx_dm.checkpoints import saving as checkpoint
@@ -309,6 +312,38 @@ def test_a_disk_that_takes_no_more_leaves_earlier_checkpoints_intact(tmp_path, c
     assert caplog.text == ""
     assert [x.name for x in tmp_path.iterdir()] == ["000000000001"]
     assert_same(checkpoint.restore(tmp_path, make_run())[1], make_run(1))
+
+
+def end_late():
+    """As a save where one write fails and another ends once Orbax's event loop is closed."""
+    promise, write = tensorstore.Promise.new()
+
+    async def wait():
+        await write
+
+    async def fail():
+        raise OSError("No space left.")
+
+    async def save():
+        await asyncio.gather(wait(), fail())
+
+    loop = asyncio.new_event_loop()
+    with pytest.raises(OSError, match="No space"):
+        loop.run_until_complete(save())
+    loop.close()
+    promise.set_result(1)
+
+
+def test_a_write_that_ends_after_a_failed_save_prints_nothing(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    end_late()
+    assert len(told) == 1, "what TensorStore does"
+    checkpoint.save(tmp_path, 1, {"x": np.ones(2)})
+    end_late()
+    assert len(told) == 1
+    sys.unraisablehook(SimpleNamespace(object=None, exc_value=RuntimeError("Another.")))
+    assert len(told) == 2
 
 
 def test_a_place_that_cannot_hold_checkpoints_is_one_sentence(tmp_path):

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mjx_dm.checkpoints import saving
+from mjx_dm.checkpoints import policy_file, saving
 from mjx_dm.checkpoints.manifest import SaveError
+from mjx_dm.checkpoints.policy_file import Network, PolicyFile
 from mjx_dm.config import replace
 from mjx_dm.presets import PRESETS
 from mjx_dm.runs import keeping, replay_copies
@@ -98,6 +99,25 @@ def test_a_directory_that_was_moved_gets_nothing_written_in_its_old_place(make_k
     assert not (tmp_path / "checkpoints").exists()
     (tmp_path / "moved.json").rename(tmp_path / "lock.json")
     assert keeper.save(state(1), 2, 0.0)
+
+
+def policy(env_steps):
+    """One whose weights nobody asks for."""
+    network = Network((8,), 1, "relu", False, True, -5.0, 0.0)
+    of_task = (TASK.name, {}, TASK.version, SPACES, network)
+    return PolicyFile(*of_task, "float32", True, env_steps, actor={}, normalizer={})
+
+
+def test_the_checkpoint_of_the_best_policy_stays_and_can_be_gone_on_from(make_keeper, tmp_path):
+    keeper, _ = make_keeper(keep_checkpoints=1)
+    for iteration in range(1, 6):
+        keeper.save(state(iteration, value=float(iteration)), 2 * iteration, 0.0)
+        if iteration in (2, 3):  # the second is better than the first
+            policy_file.write(tmp_path / "best", policy(2 * iteration))
+    best, newest = sorted((tmp_path / "checkpoints").iterdir())
+    assert (int(best.name), int(newest.name)) == (6, 10)
+    newest.rename(tmp_path / newest.name)
+    assert go_on(keeper).learner["weights"] == 3.0
 
 
 def go_on(keeper):

@@ -29,9 +29,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
+from limits import Limit, give  # noqa: E402
 
 from mjx_dm.checkpoints.manifest import CheckpointError, complete, find_verified  # noqa: E402
 from mjx_dm.checkpoints.saving import restore_arrays  # noqa: E402
@@ -46,7 +47,8 @@ SETTINGS = (
     *("--eval-every", "4096"),
 )
 STEPS_OF_A_LAUNCH = 4 * 8
-START_SECONDS = 900
+# Of a process's own time, see `limits`.
+START_SECONDS, END_SECONDS = 300, 120
 SIGNALS = {"int": signal.SIGINT, "term": signal.SIGTERM, "hup": signal.SIGHUP}
 SIGNALS["usr1"] = signal.SIGUSR1
 
@@ -63,13 +65,17 @@ class Soak:
         self.run = folder / "run"
         self.reached = 0
         self.holes: set[int] = set()
+        self.to_do: list[str] = []
         self.may_lack_metrics = False
         self.counts: collections.Counter[str] = collections.Counter()
         self.said = ""
 
     def round(self) -> None:
         """One start of the run, something that is done to it, and the checks."""
-        name = self.rng.choice([x for x in dir(self) if x.startswith("do_")])
+        if not self.to_do:  # each once before one comes again
+            self.to_do = [x for x in dir(self) if x.startswith("do_")]
+            self.rng.shuffle(self.to_do)
+        name = self.to_do.pop()
         print(f"{time.strftime('%H:%M:%S')} {name[3:]}", file=sys.stderr, flush=True)
         self.counts[name[3:]] += 1
         getattr(self, name)()
@@ -195,9 +201,19 @@ class Soak:
         self.run = self.run.rename(self.folder / f"run {self.counts['move']}: %d")
         self.do_stop()
 
+    def do_change_the_devices(self) -> None:
+        """On two, from a checkpoint of one; the next round is on one again."""
+        process = self.start(devices=2)
+        self.wait(process)
+        process.send_signal(signal.SIGTERM)
+        self.end(process, 128 + signal.SIGTERM)
+        self.is_saved()
+        if "on 2 devices" not in self.said:
+            raise Broken(f"it does not tell of two devices: {self.said}")
+
     # How ------------------------------------------------------------------------------------------
 
-    def start(self, limit: int = 0) -> subprocess.Popen:
+    def start(self, limit: int = 0, devices: int = 1) -> subprocess.Popen:
         goes_on = bool(complete(self.run / "checkpoints"))
         if not goes_on and self.run.exists():
             shutil.rmtree(self.run)  # killed before its first checkpoint
@@ -215,23 +231,24 @@ class Soak:
             # The compiler's cache lies where a limit on the size of files reaches it.
             env=os.environ
             | {"JAX_ENABLE_COMPILATION_CACHE": "0", "PYTHONPATH": str(ROOT)}
-            | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
+            | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+            | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"},
         )
 
     def wait(self, process: subprocess.Popen) -> None:
         """Until the run has trained, and a little more."""
-        until, last = time.monotonic() + START_SECONDS, self.lines_before
+        limit, last = Limit(process, START_SECONDS), self.lines_before
         # A run that is resumed writes the file anew before it adds to it.
         while self.lines() == last or self.lines()[1] <= last[1]:
             last = self.lines()
-            if process.poll() is not None or time.monotonic() > until:
+            if process.poll() is not None or limit.is_over():
                 raise Broken(f"the run does not train: {self.rest(process)}")
             time.sleep(0.1)
         time.sleep(self.rng.uniform(0.0, 5.0))
 
     def work_on_a_full_disk(self, process: subprocess.Popen) -> None:
-        until = time.monotonic() + START_SECONDS
-        while process.poll() is None and time.monotonic() < until:
+        limit = Limit(process, START_SECONDS)
+        while process.poll() is None and not limit.is_over():
             time.sleep(0.5)
             if self.rng.random() < 0.02:
                 process.send_signal(signal.SIGTERM)
@@ -240,11 +257,9 @@ class Soak:
         self.end(process, 1, 2, 128 + signal.SIGTERM, -signal.SIGTERM)
 
     def end(self, process: subprocess.Popen, *allowed: int) -> None:
-        try:
-            process.wait(120)
-        except subprocess.TimeoutExpired as error:
-            process.kill()
-            raise Broken(f"the run does not end: {self.rest(process)}") from error
+        give(process, END_SECONDS)
+        if process.poll() is None:
+            raise Broken(f"the run does not end: {self.rest(process)}")
         self.said = self.rest(process)
         if "Traceback" in self.said or process.returncode not in allowed:
             raise Broken(f"ended with {process.returncode}, not {allowed}: {self.said}")
