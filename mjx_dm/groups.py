@@ -10,7 +10,7 @@ PHYSICS = ("auto", "exact", "v4", "fast")
 LEARNERS = ("density_matching", "sac")
 # Whose environments are tasks too: --task brax:ant.
 LIBRARIES = ("brax", "playground")
-PROPOSALS = ("prior", "policy")
+PROPOSALS = ("prior", "policy", "tilted")
 ACTION_RULES = {
     "sample": "a sample",
     "mean": "mixture mean",

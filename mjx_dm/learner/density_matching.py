@@ -61,19 +61,16 @@ def density_matching(config: Config, spaces: Spaces, devices: Devices = ALONE) -
         fixed, alpha = jax.lax.stop_gradient(gmm), alpha_of(state)
         temperature = jnp.exp(log_temperature_of(state))
 
-        def soft_q(actions: Float[Array, "B M act"]) -> Float[Array, "B M"]:
-            q = critic.min_q(state.critic, obs, clip(actions))
-            if has_alpha:
-                q = q - alpha * losses.log_prob_of_each(fixed, actions)
-            return q
+        def q(actions: Float[Array, "B M act"]) -> Float[Array, "B M"]:
+            return critic.min_q(state.critic, obs, clip(actions))
 
-        proposed = propose(config.policy, fixed, soft_q, key)
+        proposed = propose(config.policy, fixed, q, alpha if has_alpha else None, temperature, key)
         loss = losses.density_matching_loss(
             gmm, proposed.actions, proposed.score, temperature, config.policy.log_std_bonus
         )
         if config.policy.weight_entropy > 0:
             loss = loss - config.policy.weight_entropy * jnp.mean(gmm.weight_entropy())
-        weights = losses.proposal_weights(proposed.score, temperature)
+        weights = losses.proposal_weights(proposed.of_drawn, temperature)
         weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
         return loss, losses.means(
             {
