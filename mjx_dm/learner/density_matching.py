@@ -64,17 +64,17 @@ def density_matching(config: Config, spaces: Spaces, devices: Devices = ALONE) -
         def q(actions: Float[Array, "B M act"]) -> Float[Array, "B M"]:
             return critic.min_q(state.critic, obs, clip(actions))
 
-        proposed = propose(config.policy, fixed, q, alpha if has_alpha else None, temperature, key)
+        proposed = propose(config.policy, fixed, q, alpha, temperature, key)
         loss = losses.density_matching_loss(
             gmm, proposed.actions, proposed.score, temperature, config.policy.log_std_bonus
         )
         if config.policy.weight_entropy > 0:
             loss = loss - config.policy.weight_entropy * jnp.mean(gmm.weight_entropy())
-        weights = losses.proposal_weights(proposed.of_drawn, temperature)
+        weights = losses.proposal_weights(proposed.score, temperature)
         weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
         return loss, losses.means(
             {
-                "ess": losses.effective_sample_share(weights),
+                "ess": proposed.kept * losses.effective_sample_share(weights),
                 "weights_kl": losses.weights_kl(weights),
                 # With proposals from elsewhere this is the cross-entropy to their source.
                 "entropy": -jnp.mean(losses.log_prob_of_each(fixed, proposed.drawn), -1),

@@ -18,62 +18,58 @@ Q = Callable[[Float[Array, "B M act"]], Float[Array, "B M"]]
 
 
 class Proposals(NamedTuple):
-    """`actions` count in proportion to exp(`score` / T).
+    """`actions` count in proportion to exp(`score` / T); `drawn` is what they were clipped from.
 
-    `drawn` are the draws that they were made of, and `of_drawn` is S of these.
+    `kept` is the share of the effective samples that is left to `score`, where proposals have been
+    moved by a part of Q / T already: 1 where they have not.
     """
 
     actions: Float[Array, "B M act"]
     score: Float[Array, "B M"]
     drawn: Float[Array, "B M act"]
-    of_drawn: Float[Array, "B M"]
+    kept: Float[Array, "B"]
 
 
 def propose(
     settings: PolicySettings,
     policy: GMM,
     q: Q,
-    alpha: Float[Array, ""] | None,
-    temperature: Float[Array, ""],
+    alpha: Float[Array, ""] | float,
+    temperature: Float[Array, ""] | float,
     key: Array,
 ) -> Proposals:
     """M = `settings.num_proposals` actions for each of the B states of `policy`; consumes `key`.
 
-    prior: a ~ N(0, I). policy: a ~ pi in mirrored pairs, clipped to the box where actions are
-    bounded. tilted: these, moved by sigma^2 dQ/da / T, which makes of a Gaussian pi what it is
-    under exp(Q / T) where Q is linear; where it is not, pi(a') / pi(a) exp(S(a') / T) counts.
-    The caller holds `policy` and `q` fixed; `alpha` is None where S = Q.
+    prior: a ~ N(0, I). policy: a ~ pi in mirrored pairs. tilted: a ~ q0 in mirrored pairs, with q0
+    the policy whose components have moved to where exp(Q / T) has them if Q is linear,
+    mu_k + sigma_k^2 dQ/da(mu_k) / T; what Q is more than linear is left to the weights, with
+    pi / q0. Clipped to the box where actions are bounded. The caller holds `policy` and `q` fixed.
     """
-
-    def soft(q_values: Array, actions: Array) -> Array:
-        if alpha is None:
-            return q_values
-        return q_values - alpha * losses.log_prob_of_each(policy, actions)
-
-    def clip(actions: Array) -> Array:
-        return jnp.clip(actions, -1.0, 1.0) if settings.bounded else actions
-
     batch, size = policy.logits.shape[0], policy.component_mean.shape[-1]
+    kept = jnp.ones(batch)
     if settings.proposal == "prior":
-        drawn = jax.random.normal(key, (batch, settings.num_proposals, size))
-        score = soft(q(drawn), drawn)
-        return Proposals(drawn, score, drawn, score)
-    drawn = _samples(policy, settings.num_proposals, key)
-    if settings.proposal == "policy":
-        actions = clip(drawn)
-        score = soft(q(actions), actions)
-        return Proposals(actions, score, drawn, score)
-
-    def total(actions: Array) -> tuple[Array, Array]:
-        values = q(actions)
-        return jnp.sum(values), values
-
-    slope, values = jax.grad(total, has_aux=True)(clip(drawn))
-    variance = jnp.sum(policy.weights()[..., None] * jnp.exp(2.0 * policy.log_std), -2)
-    moved = clip(drawn + variance[:, None] * slope / temperature)
-    ratio = losses.log_prob_of_each(policy, moved) - losses.log_prob_of_each(policy, drawn)
-    score = soft(q(moved), moved) + temperature * ratio
-    return Proposals(moved, score, drawn, soft(values, drawn))
+        drawn = actions = jax.random.normal(key, (batch, settings.num_proposals, size))
+        return Proposals(actions, q(actions), drawn, kept)
+    source = policy
+    if settings.proposal == "tilted":
+        slope = jax.grad(lambda x: jnp.sum(q(x)))(policy.component_mean)
+        std = jnp.exp(policy.log_std)
+        # In sigmas, and no more than one of them: a slope holds for no longer.
+        move = std * slope / temperature
+        square = jnp.sum(jnp.square(move), -1, keepdims=True)
+        move = move * jax.lax.rsqrt(jnp.maximum(square, 1.0))
+        source = GMM(policy.logits, policy.component_mean + std * move, policy.log_std)
+        # Weighing samples of a Gaussian for a move by d sigma leaves exp(-d^2) of them: Kong 1992.
+        of_each = jnp.exp(-jnp.minimum(square[..., 0], 1.0))
+        kept = jnp.sum(policy.weights() * of_each, -1)
+    drawn = actions = _samples(source, settings.num_proposals, key)
+    if settings.bounded:
+        actions = jnp.clip(drawn, -1.0, 1.0)
+    score = q(actions) - alpha * losses.log_prob_of_each(policy, actions)
+    if settings.proposal == "tilted":
+        of_policy, of_source = (losses.log_prob_of_each(x, drawn) for x in (policy, source))
+        score = score + temperature * (of_policy - of_source)
+    return Proposals(actions, score, drawn, kept)
 
 
 def _samples(policy: GMM, count: int, key: Array) -> Float[Array, "B M act"]:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from mjx_dm.config import Config, replace
 from mjx_dm.learner import losses
@@ -48,11 +49,10 @@ def fit(true=TRUE, **settings):
     def loss(gmm, key):
         policy = jax.lax.stop_gradient(of_states(gmm))
 
-        def soft_q(actions):
-            log_prob = losses.log_prob_of_each(policy, actions)
-            return losses.log_prob_of_each(of_states(true), actions) - alpha * log_prob
+        def q(actions):
+            return losses.log_prob_of_each(of_states(true), actions)
 
-        chosen = propose(config.policy, policy, soft_q, key)
+        chosen = propose(config.policy, policy, q, alpha, 1.0, key)
         return losses.density_matching_loss(of_states(gmm), chosen.actions, chosen.score, 1.0, 0.0)
 
     def step(carry, key):
@@ -66,9 +66,10 @@ def fit(true=TRUE, **settings):
     return jax.jit(lambda carry: jax.lax.scan(step, carry, keys)[0][0])(carry)
 
 
-def test_proposals_from_the_policy_with_entropy_fit_the_true_density():
+@pytest.mark.parametrize("proposal", ["policy", "tilted"])
+def test_proposals_from_the_policy_with_entropy_fit_the_true_density(proposal):
     """pi exp((Q - alpha log pi) / T) with alpha = T is exp(Q / T)."""
-    gmm = fit(proposal="policy", alpha=1.0, bounded=False, num_proposals=16)
+    gmm = fit(proposal=proposal, alpha=1.0, bounded=False, num_proposals=16)
     assert divergence(log_density(TRUE), log_density(gmm)) < 0.001
 
 
