@@ -64,7 +64,7 @@ def density_matching(config: Config, spaces: Spaces, devices: Devices = ALONE) -
         def q(actions: Float[Array, "B M act"]) -> Float[Array, "B M"]:
             return critic.min_q(state.critic, obs, clip(actions))
 
-        proposed = propose(config.policy, fixed, q, alpha, temperature, key)
+        proposed = propose(config.policy, fixed, q, alpha if has_alpha else 0.0, temperature, key)
         loss = losses.density_matching_loss(
             gmm, proposed.actions, proposed.score, temperature, config.policy.log_std_bonus
         )
@@ -76,7 +76,7 @@ def density_matching(config: Config, spaces: Spaces, devices: Devices = ALONE) -
             {
                 "ess": proposed.kept * losses.effective_sample_share(weights),
                 "weights_kl": losses.weights_kl(weights),
-                # With proposals from elsewhere this is the cross-entropy to their source.
+                # Of proposals from elsewhere this is the cross-entropy to their source.
                 "entropy": -jnp.mean(losses.log_prob_of_each(fixed, proposed.drawn), -1),
                 "mean_sigma": jnp.mean(weighted_std, -1),
                 "effective_components": gmm.effective_components(),

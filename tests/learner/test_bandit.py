@@ -12,7 +12,7 @@ import pytest
 from mjx_dm.config import Config, replace
 from mjx_dm.learner import losses
 from mjx_dm.learner.gmm import GMM
-from mjx_dm.learner.proposals import propose
+from mjx_dm.learner.proposals import propose, tilted
 
 TRUE = GMM(
     jnp.log(jnp.array([0.7, 0.3])),
@@ -85,3 +85,26 @@ def test_proposals_from_the_policy_without_entropy_shrink_onto_the_best_action()
     gmm = fit(proposal="policy", alpha=0.0, num_proposals=16)
     heaviest = int(jnp.argmax(gmm.logits))
     assert np.exp(gmm.log_std[heaviest]).max() < 0.02
+
+
+def test_where_q_is_linear_a_tilted_policy_leaves_nothing_to_the_weights():
+    """N(mu, sigma^2) exp(g a / T) is N(mu + sigma^2 g / T, sigma^2)."""
+    std, slope, temperature = jnp.array([0.2, 0.5]), jnp.array([0.6, -0.4]), 0.5
+    policy = GMM(jnp.zeros((1, 1)), jnp.array([[[0.1, -0.3]]]), jnp.log(std)[None, None])
+    settings = replace(Config(), proposal="tilted", num_proposals=6, bounded=False).policy
+    key = jax.random.key(1)
+    proposed = propose(settings, policy, lambda a: a @ slope, 0.0, temperature, key)
+    np.testing.assert_allclose(np.ptp(proposed.score), 0.0, atol=1e-5)
+    mean = policy.component_mean[0, 0] + std**2 * slope / temperature
+    np.testing.assert_allclose(proposed.actions[0].mean(0), mean, atol=1e-6)
+    # What the weights of samples of the policy itself would have kept.
+    drawn = policy.sample(key, (200_000,))[:, 0]
+    share = losses.effective_sample_share(losses.proposal_weights(drawn @ slope, temperature))
+    np.testing.assert_allclose(proposed.kept[0], share, rtol=0.02)
+
+
+def test_a_tilted_component_moves_by_one_sigma_at_most():
+    policy = GMM(jnp.zeros((1, 1)), jnp.zeros((1, 1, 2)), jnp.log(jnp.full((1, 1, 2), 0.1)))
+    moved, kept = tilted(policy, jnp.array([[[30.0, 40.0]]]), 1.0)
+    np.testing.assert_allclose(moved.component_mean[0, 0], [0.06, 0.08], rtol=1e-6)
+    np.testing.assert_allclose(kept, np.exp(-1.0), rtol=1e-6)
