@@ -10,7 +10,7 @@ PHYSICS = ("auto", "exact", "v4", "fast")
 LEARNERS = ("density_matching", "sac")
 # Whose environments are tasks too: --task brax:ant.
 LIBRARIES = ("brax", "playground")
-PROPOSALS = ("prior", "policy")
+PROPOSALS = ("prior", "policy", "tilted")
 ACTION_RULES = {
     "sample": "a sample",
     "mean": "mixture mean",
@@ -143,7 +143,8 @@ class PolicySettings:
     num_proposals: int = setting(8, above=0)
     """M, the actions weighed per state."""
     proposal: str = setting("policy", choices=PROPOSALS)
-    """Where the M actions come from: prior (standard normal) or policy (clipped to the box)."""
+    """Where the M actions come from: prior (standard normal), policy, or tilted: the policy, each
+    component moved along the critics' slope. The latter two are clipped to the box."""
     log_std_bonus: float = setting(0.0, at_least=0)
     """lambda of the published actor loss."""
     weight_entropy: float = setting(0.0, at_least=0)

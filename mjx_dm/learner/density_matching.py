@@ -61,13 +61,10 @@ def density_matching(config: Config, spaces: Spaces, devices: Devices = ALONE) -
         fixed, alpha = jax.lax.stop_gradient(gmm), alpha_of(state)
         temperature = jnp.exp(log_temperature_of(state))
 
-        def soft_q(actions: Float[Array, "B M act"]) -> Float[Array, "B M"]:
-            q = critic.min_q(state.critic, obs, clip(actions))
-            if has_alpha:
-                q = q - alpha * losses.log_prob_of_each(fixed, actions)
-            return q
+        def q(actions: Float[Array, "B M act"]) -> Float[Array, "B M"]:
+            return critic.min_q(state.critic, obs, clip(actions))
 
-        proposed = propose(config.policy, fixed, soft_q, key)
+        proposed = propose(config.policy, fixed, q, alpha if has_alpha else 0.0, temperature, key)
         loss = losses.density_matching_loss(
             gmm, proposed.actions, proposed.score, temperature, config.policy.log_std_bonus
         )
@@ -77,9 +74,9 @@ def density_matching(config: Config, spaces: Spaces, devices: Devices = ALONE) -
         weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
         return loss, losses.means(
             {
-                "ess": losses.effective_sample_share(weights),
+                "ess": proposed.kept * losses.effective_sample_share(weights),
                 "weights_kl": losses.weights_kl(weights),
-                # With proposals from elsewhere this is the cross-entropy to their source.
+                # Of proposals from elsewhere this is the cross-entropy to their source.
                 "entropy": -jnp.mean(losses.log_prob_of_each(fixed, proposed.drawn), -1),
                 "mean_sigma": jnp.mean(weighted_std, -1),
                 "effective_components": gmm.effective_components(),
