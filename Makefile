@@ -15,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow fuzz soak rehearse docs lint clean
+.PHONY: help setup demo test test-slow fuzz soak rehearse docs installed lint clean
 
 help:
 	@echo "make setup      make .venv and install everything into it"
@@ -26,6 +26,7 @@ help:
 	@echo "make soak       break a tiny run in every way for MINUTES, and check that nothing is lost"
 	@echo "make rehearse   run the GPU suite at toy size, on any machine"
 	@echo "make docs       build the pages as a site, in build/site"
+	@echo "make installed  run the demo from the wheel, in an environment of its own"
 	@echo "make lint       check style, formatting, types and the direction of imports"
 	@echo "make clean      remove .venv and caches; runs stay"
 	@echo
@@ -37,8 +38,7 @@ help:
 setup: $(STAMP)
 
 demo: $(STAMP)
-	$(BIN)/python train.py --preset cpu --minutes $(MINUTES) --no-save-replay --run-dir '$(RUN)'
-	$(BIN)/python eval_render.py '$(RUN)/best' --episodes $(EPISODES) --seconds 6
+	$(BIN)/mjx-dm demo --minutes $(MINUTES) --run-dir '$(RUN)' --episodes $(EPISODES)
 
 # Each worker takes some 3 GB, and those on a GPU would want it all: not in pyproject.toml.
 test: $(STAMP)
@@ -73,6 +73,14 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy mjx_dm
 	$(BIN)/lint-imports
+
+# The wheel, alone in an environment of its own: what a user without a clone has.
+installed: $(STAMP)
+	rm -rf build/wheel build/installed build/elsewhere && mkdir -p build/elsewhere
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w build/wheel .
+	$(PYTHON) -m venv build/installed
+	build/installed/bin/pip install --quiet --disable-pip-version-check -c constraints.txt build/wheel/*.whl
+	cd build/elsewhere && ../installed/bin/mjx-dm demo --preset smoke --minutes 0.05 --episodes 1
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache

@@ -11,7 +11,7 @@ from mjx_dm import config as configs
 from mjx_dm import settings
 from mjx_dm.checkpoints.manifest import CheckpointError, SaveError, complete
 from mjx_dm.config import Config, ConfigError
-from mjx_dm.ending import complain
+from mjx_dm.ending import called, complain
 from mjx_dm.presets import preset_in
 from mjx_dm.runs.signals import is_interrupt
 from mjx_dm.validation import new_directory, of_learner, validate
@@ -128,7 +128,7 @@ def _resumed(arguments: list[str], directory: Path) -> Config:
 def _parse(arguments: list[str], default: Config) -> Config:
     flat = tyro.conf.OmitArgPrefixes[Config]
     with _PARSING:
-        return tyro.cli(flat, args=arguments, default=default, prog="train.py")
+        return tyro.cli(flat, args=arguments, default=default, prog=called("train.py"))
 
 
 def _about_memory(config: Config, error: BaseException) -> str:

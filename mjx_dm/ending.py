@@ -12,6 +12,8 @@ T = TypeVar("T")
 
 # What a shell reports of a program whose reader has gone.
 SIGPIPE_STATUS = 128 + 13
+# Name of a program -> what the user called it, where that is another.
+_CALLED: dict[str, str] = {}
 
 
 def leave(main: Callable[[], int]) -> None:
@@ -41,10 +43,20 @@ def _is_one_of_several() -> bool:
     return jax is not None and jax.distributed.is_initialized()
 
 
+def call(name: str, other: str) -> None:
+    """Has the program `name` be called `other` in what it says, as the user called it."""
+    _CALLED[name] = other
+
+
+def called(name: str) -> str:
+    """What the user called the program `name`."""
+    return _CALLED.get(name, name)
+
+
 def complain(command: str, what: Exception | str, status: int) -> int:
     """Writes one sentence to standard error; returns `status`."""
     with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
-        print(f"{command}: {what}", file=sys.stderr)
+        print(f"{called(command)}: {what}", file=sys.stderr)
     return status
 
 

@@ -11,7 +11,7 @@ import tyro
 
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.config import ConfigError
-from mjx_dm.ending import complain, interruptible, say
+from mjx_dm.ending import called, complain, interruptible, say
 from mjx_dm.files import write_json
 from mjx_dm.films.options import FilmOptions
 from mjx_dm.groups import ACTION_RULES
@@ -120,7 +120,7 @@ def eval_main(arguments: list[str] | None = None) -> int:
     """Scores and films; returns the exit status: 0 done, 1 no score or none written, 2 bad input,
     130 interrupted."""
     try:
-        return _eval(tyro.cli(EvalOptions, args=arguments, prog="eval_render.py"))
+        return _eval(tyro.cli(EvalOptions, args=arguments, prog=called("eval_render.py")))
     except KeyboardInterrupt:
         return complain("eval_render.py", "interrupted before all was done.", 130)
 

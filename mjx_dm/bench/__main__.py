@@ -13,10 +13,11 @@ from mjx_dm.bench.cases import Case
 from mjx_dm.bench.measure import Ask, Failure
 from mjx_dm.bench.options import QUICK, Options, problem
 from mjx_dm.config import ConfigError
-from mjx_dm.ending import leave
+from mjx_dm.ending import called, complain, leave
 from mjx_dm.files import write_json
 from mjx_dm.machine import describe_machine
 
+COMMAND = "python -m mjx_dm.bench"
 # As wide as the table, where no terminal says how wide it is.
 _WIDTH = 160
 
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status: 0 done, 1 a case failed, 2 bad input."""
     arguments = sys.argv[1:] if arguments is None else arguments
     default = QUICK if "--quick" in arguments else Options()
-    options = tyro.cli(Options, args=arguments, default=default, prog="python -m mjx_dm.bench")
+    options = tyro.cli(Options, args=arguments, default=default, prog=called(COMMAND))
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=_WIDTH)
@@ -41,8 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         groups = measure.plan(options)
         return _measure(console, options, groups)
     except (ConfigError, OSError) as error:
-        print(f"mjx_dm.bench: {error}", file=sys.stderr)
-        return 2 if isinstance(error, ConfigError) else 1
+        return complain(COMMAND, error, 2 if isinstance(error, ConfigError) else 1)
 
 
 def _measure(console: Console, options: Options, groups: list[list[Ask]]) -> int:

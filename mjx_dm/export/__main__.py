@@ -9,9 +9,9 @@ import tyro
 from mjx_dm.checkpoints.manifest import CheckpointError, SaveError
 from mjx_dm.checkpoints.policy_file import NAME
 from mjx_dm.config import ConfigError
-from mjx_dm.ending import complain, leave, say
+from mjx_dm.ending import called, complain, leave, say
 
-COMMAND = "mjx_dm.export"
+COMMAND = "python -m mjx_dm.export"
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Options:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0 done, 1 not all written, 2 bad input."""
-    options = tyro.cli(Options, args=arguments, prog="python -m mjx_dm.export")
+    options = tyro.cli(Options, args=arguments, prog=called(COMMAND))
     if problem := options.problem():
         return complain(COMMAND, problem, 2)
     os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -13,7 +13,7 @@ import tyro
 from mjx_dm import config as configs
 from mjx_dm.config import ConfigError
 from mjx_dm.device import check, compiler_options, in_float32, platform
-from mjx_dm.ending import leave
+from mjx_dm.ending import called, complain, leave
 from mjx_dm.engines import choose_engine, make_engine
 from mjx_dm.files import write_json
 from mjx_dm.machine import describe_machine
@@ -24,6 +24,8 @@ from mjx_dm.population.summary import summary
 from mjx_dm.presets import preset_in
 from mjx_dm.runs.starting import COMPILE_AT_FIRST_LAUNCH
 from mjx_dm.training.worlds import make_batch, robot_of
+
+COMMAND = "python -m mjx_dm.population"
 
 
 @in_float32
@@ -37,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             tyro.conf.OmitArgPrefixes[Options],
             args=arguments,
             default=default,
-            prog="python -m mjx_dm.population",
+            prog=called(COMMAND),
         )
         config = options.config
         check()
@@ -46,8 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         name, _ = choose_engine(config.physics.engine)
         options.out.parent.mkdir(parents=True, exist_ok=True)
     except (ConfigError, OSError) as error:
-        print(f"mjx_dm.population: {error}", file=sys.stderr)
-        return 2
+        return complain(COMMAND, error, 2)
     n, size = config.physics.num_envs, len(rows)
     engines = (make_engine(task, name, config.physics.physics, x * n) for x in (1, size))
     init, advance = programs(config, stacked, make_batch(config, task, Pooled(*engines)))

@@ -1,14 +1,15 @@
 """The command: python -m mjx_dm.report RUN_DIR... [--out FILE]."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from mjx_dm.config import ConfigError
-from mjx_dm.ending import leave
+from mjx_dm.ending import called, complain, leave
 from mjx_dm.report.page import EMBED_MB, write_page
+
+COMMAND = "python -m mjx_dm.report"
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,17 @@ class Options:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit status: 0 done, 1 not written, 2 bad input."""
-    options = tyro.cli(Options, args=arguments, prog="python -m mjx_dm.report")
+    options = tyro.cli(Options, args=arguments, prog=called(COMMAND))
     if not options.runs:
-        return _complain("give a run directory.", 2)
+        return complain(COMMAND, "give a run directory.", 2)
     out = options.out or (Path("compare.html") if len(options.runs) > 1 else None)
     try:
         print(f"Page: {write_page(options.runs, out, embed_mb=options.embed_mb)}")
     except ConfigError as error:
-        return _complain(str(error), 2)
+        return complain(COMMAND, str(error), 2)
     except OSError as error:
-        return _complain(f"the page is not written: {error.filename}: {error.strerror}.", 1)
+        return complain(COMMAND, f"the page is not written: {error.filename}: {error.strerror}.", 1)
     return 0
-
-
-def _complain(what: str, status: int) -> int:
-    print(f"mjx_dm.report: {what}", file=sys.stderr)
-    return status
 
 
 if __name__ == "__main__":

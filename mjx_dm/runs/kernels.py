@@ -16,6 +16,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+import mjx_dm
 from mjx_dm import settings
 from mjx_dm.config import Config
 from mjx_dm.device import in_float32
@@ -54,7 +55,8 @@ def _mark(config: Config) -> Path:
     """A file beside Warp's kernels that says that they are there."""
     import warp
 
-    versions = [metadata.version(x) for x in ("mujoco", "mujoco-mjx", "warp-lang", "mjx-dm")]
+    versions = [mjx_dm.__version__]
+    versions += [metadata.version(name) for name in ("mujoco", "mujoco-mjx", "warp-lang")]
     card = jax.devices()[0].device_kind
     of = json.dumps([settings.to_json(config)[x] for x in ("task", "physics")] + versions + [card])
     name = hashlib.sha256(of.encode()).hexdigest()[:16]

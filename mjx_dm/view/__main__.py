@@ -10,7 +10,7 @@ import tyro
 
 from mjx_dm.checkpoints.manifest import CheckpointError
 from mjx_dm.config import ConfigError
-from mjx_dm.ending import complain, leave, say
+from mjx_dm.ending import called, complain, leave, say
 
 COMMAND = "python -m mjx_dm.view"
 
@@ -36,7 +36,7 @@ class Options:
 def main(arguments: list[str] | None = None) -> int:
     """Shows the policy until it is interrupted; returns the exit status: 0 the window was closed, 1
     the page cannot be served, 2 bad input, 130 interrupted."""
-    options = tyro.cli(Options, args=arguments, prog=COMMAND)
+    options = tyro.cli(Options, args=arguments, prog=called(COMMAND))
     # One policy call per step is too little work for a GPU, which a training run may be using.
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
     try:
