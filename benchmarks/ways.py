@@ -35,7 +35,6 @@ TASK = ROOT / "examples/ring.py"
 EPISODES, SEED = 200, 1000
 VARIANTS: dict[str, dict[str, Any]] = {
     "mixture of 8": {"num_components": 8},
-    "mixture of 8, weights kept apart": {"num_components": 8, "weight_entropy": 0.3},
     "one Gaussian": {"num_components": 1},
     "SAC": {"learner": "sac"},
 }

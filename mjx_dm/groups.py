@@ -147,9 +147,6 @@ class PolicySettings:
     component moved along the critics' slope. The latter two are clipped to the box."""
     log_std_bonus: float = setting(0.0, at_least=0)
     """lambda of the published actor loss."""
-    weight_entropy: float = setting(0.0, at_least=0)
-    """What a nat of entropy of the mixture's weights is worth in the policy's objective; 0.3 keeps
-    three of four components in use."""
     action_rule: str = setting("sample", choices=ACTION_RULES)
     """Behaviour and bootstrap action: a sample, the mixture's mean, the mean of the heaviest
     component, the component mean with the highest Q, or the best of 16 samples by Q."""

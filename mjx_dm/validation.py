@@ -12,7 +12,7 @@ from mjx_dm.presets import PRESETS
 # What one learner alone reads.
 OF_LEARNER = {
     "density_matching": (
-        "num_components", "num_proposals", "proposal", "log_std_bonus", "weight_entropy",
+        "num_components", "num_proposals", "proposal", "log_std_bonus",
         "temperature", "ess_target", "std_target",
     ),
     "sac": ("target_entropy",),

@@ -68,8 +68,6 @@ def density_matching(config: Config, spaces: Spaces, devices: Devices = ALONE) -
         loss = losses.density_matching_loss(
             gmm, proposed.actions, proposed.score, temperature, config.policy.log_std_bonus
         )
-        if config.policy.weight_entropy > 0:
-            loss = loss - config.policy.weight_entropy * jnp.mean(gmm.weight_entropy())
         weights = losses.proposal_weights(proposed.score, temperature)
         weighted_std = jnp.sum(gmm.weights()[..., None] * jnp.exp(gmm.log_std), -2)
         return loss, losses.means(

@@ -92,8 +92,4 @@ class GMM:
 
     def effective_components(self) -> Float[Array, "*B"]:
         """exp of the entropy of the weights: 1 when one component has it all, K when even."""
-        return jnp.exp(self.weight_entropy())
-
-    def weight_entropy(self) -> Float[Array, "*B"]:
-        """- sum_k w_k log w_k, in nats."""
-        return -jnp.sum(self.weights() * jax.nn.log_softmax(self.logits), -1)
+        return jnp.exp(-jnp.sum(self.weights() * jax.nn.log_softmax(self.logits), -1))

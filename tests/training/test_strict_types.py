@@ -12,7 +12,7 @@ PENDULUM = "InvertedPendulum-v5"
 # Between them: both learners, critics, proposals and kinds of temperature, and every option of the
 # replay and of what the learner is shown.
 CASES = {
-    "density matching": ("smoke", {"weight_entropy": 0.3, "mirror": "on"}),
+    "density matching": ("smoke", {"mirror": "on", "proposal": "tilted"}),
     "published": ("published", {"task": PENDULUM, "actor_batch_size": 16, "log_std_bonus": 0.1}),
     "sac": (
         "smoke",
