@@ -26,8 +26,12 @@ RUNS = ROOT / "benchmarks/results/recipe"
 MARKS = (100_000, 200_000, 300_000, 1_000_000)
 # An evaluation is at the first whole launch after the step at which it was due.
 LATE = 0.05
-NAMES = {"density_matching": "density matching", "sac": "SAC"}
-COLOURS = {"density_matching": BLUE, "sac": VERMILION}
+NAMES = {
+    "density_matching": "density matching",
+    "tilted": "density matching, `--proposal tilted`",
+    "sac": "SAC",
+}
+COLOURS = {"density_matching": BLUE, "tilted": "#009E73", "sac": VERMILION}
 
 
 class Run(NamedTuple):
@@ -64,9 +68,11 @@ def read(path: Path) -> Run:
     """The run in a file of export_run.py."""
     report = json.loads(path.read_text())
     config, rows = report["config"], report["evaluations"]
+    policy = config["policy"]
+    is_tilted = policy["learner"] == "density_matching" and policy["proposal"] == "tilted"
     return Run(
         task=config["task"]["task"],
-        learner=config["policy"].get("learner", "density_matching"),
+        learner="tilted" if is_tilted else policy["learner"],
         seed=config["run"]["seed"],
         steps=np.array([row["env_steps"] for row in rows]),
         minutes=np.array([row["train_seconds"] for row in rows]) / 60,
@@ -130,10 +136,13 @@ def draw(path: Path, runs: list[Run], published: dict[str, Any]) -> None:
     """One panel a robot: the mean over seeds, the band from the least to the most."""
     tasks = sorted({run.task for run in runs})
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(3.2 * len(tasks), 3.0), layout="constrained")
+        rows = -(-len(tasks) // 3)
+        figure = Figure(figsize=(10, 3.0 * rows), layout="constrained")
         FigureCanvasAgg(figure)
-        panels = np.atleast_1d(figure.subplots(1, len(tasks)))
-        for axes, task in zip(panels, tasks, strict=True):
+        panels = figure.subplots(rows, 3, squeeze=False).ravel()
+        for axes in panels[len(tasks) :]:
+            axes.set_axis_off()
+        for axes, task in zip(panels[: len(tasks)], tasks, strict=True):
             last = 0
             for of, learner, seeds in grouped(runs):
                 if of != task:
@@ -141,7 +150,7 @@ def draw(path: Path, runs: list[Run], published: dict[str, Any]) -> None:
                 steps = np.unique(np.concatenate([run.steps for run in seeds]))
                 steps = steps[steps <= min(run.steps[-1] for run in seeds)]
                 curves = np.stack([np.interp(steps, run.steps, run.returns) for run in seeds])
-                colour, label = COLOURS[learner], f"{NAMES[learner]}, seeds: {len(seeds)}"
+                colour, label = COLOURS[learner], f"{NAMES[learner].replace('`', '')}, seeds: {len(seeds)}"
                 axes.plot(steps, curves.mean(0), color=colour, label=label)
                 band = curves.min(0), curves.max(0)
                 axes.fill_between(steps, *band, color=colour, alpha=0.2, lw=0)

@@ -36,7 +36,6 @@ PRESETS: dict[str, Config] = {
         env_steps=1_000_000,
         num_envs=8,
         updates_per_step=4,
-        proposal="tilted",
         eval_every=50_000,
         discount=0.99,
         normalize_reward=True,
