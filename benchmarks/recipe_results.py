@@ -150,7 +150,8 @@ def draw(path: Path, runs: list[Run], published: dict[str, Any]) -> None:
                 steps = np.unique(np.concatenate([run.steps for run in seeds]))
                 steps = steps[steps <= min(run.steps[-1] for run in seeds)]
                 curves = np.stack([np.interp(steps, run.steps, run.returns) for run in seeds])
-                colour, label = COLOURS[learner], f"{NAMES[learner].replace('`', '')}, seeds: {len(seeds)}"
+                name = NAMES[learner].replace("`", "")
+                colour, label = COLOURS[learner], f"{name}, seeds: {len(seeds)}"
                 axes.plot(steps, curves.mean(0), color=colour, label=label)
                 band = curves.min(0), curves.max(0)
                 axes.fill_between(steps, *band, color=colour, alpha=0.2, lw=0)

@@ -39,7 +39,10 @@ def test_every_preset_can_run_and_survives_its_json(name, tmp_path):
         (["--replay-size", "63"], "--replay-size 63"),
         (["--random-steps", "1"], "--random-steps 1"),
         (["--actor-batch-size", "512"], "--actor-batch-size 512"),
-        (["--proposal", "sideways"], "--proposal sideways is unknown; choose from prior or policy"),
+        (
+            ["--proposal", "sideways"],
+            "--proposal sideways is unknown; choose from prior, policy or tilted",
+        ),
         (["--task", "Cartwheel-v0"], "--task Cartwheel-v0 is unknown; choose from Ant-v4, "),
         (["--critic-widths", "256", "0"], "--critic-widths 256 0 must be greater than 0"),
         (["--num-atoms", "1"], "--num-atoms 1 must lie above 1 and at most at 100000"),
