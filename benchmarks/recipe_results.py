@@ -148,22 +148,24 @@ def draw(path: Path, runs: list[Run], published: dict[str, Any]) -> None:
                 if of != task:
                     continue
                 steps = np.unique(np.concatenate([run.steps for run in seeds]))
-                steps = steps[steps <= min(run.steps[-1] for run in seeds)]
+                # Where every seed has been scored.
+                first, end = max(x.steps[0] for x in seeds), min(x.steps[-1] for x in seeds)
+                steps = steps[(steps >= first) & (steps <= end)]
                 curves = np.stack([np.interp(steps, run.steps, run.returns) for run in seeds])
-                name = NAMES[learner].replace("`", "")
-                colour, label = COLOURS[learner], f"{name}, seeds: {len(seeds)}"
+                colour, label = COLOURS[learner], f"{learner.replace('_', ' ')} ({len(seeds)})"
                 axes.plot(steps, curves.mean(0), color=colour, label=label)
                 band = curves.min(0), curves.max(0)
                 axes.fill_between(steps, *band, color=colour, alpha=0.2, lw=0)
                 last = max(last, steps[-1])
             marks = {int(x): y for x, y in published["flashsac"].get(task, {}).items()}
             shown = {x: y for x, y in marks.items() if x <= last * 1.05}
-            axes.plot(list(shown), list(shown.values()), "k^", ms=5, label="FlashSAC, published")
+            if shown:
+                axes.plot(list(shown), list(shown.values()), "k^", ms=5, label="FlashSAC")
             axes.set_title(task)
             axes.set_xlabel("environment steps")
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
             axes.set_ylim(bottom=0)
-            axes.legend(loc="best", fontsize=7)
+            axes.legend(loc="lower right", fontsize=7)
         figure.savefig(path, format="png", dpi=110)
 
 

@@ -112,6 +112,8 @@ def _resumed(arguments: list[str], directory: Path) -> Config:
             f"{directory} holds a policy and no run: --resume goes on with the --run-dir that it "
             f"came from, and --init-from {directory} begins a new run with it."
         )
+    if not directory.exists():
+        raise ConfigError(f"There is no run directory {directory} to resume.")
     saved = configs.load(directory / "config.json")
     saved = configs.replace(saved, run_dir=str(directory), resume=True)
     config = validate(_parse(arguments, saved))

@@ -129,6 +129,14 @@ def test_a_resumed_run_refuses_other_settings(changed, tmp_path, capsys):
     assert "A resumed run keeps" in capsys.readouterr().err
 
 
+def test_what_is_near_is_told_where_a_name_is_unknown(tmp_path, capsys):
+    assert train.main(["--task", "HalfCheeta-v4"]) == 2
+    assert train.main(["--run-dir", str(tmp_path / "gone"), "--resume"]) == 2
+    task, run = capsys.readouterr().err.splitlines()
+    assert "HalfCheeta-v4 is unknown (HalfCheetah-v4 is near it); choose from" in task
+    assert run == f"train.py: There is no run directory {tmp_path / 'gone'} to resume."
+
+
 def test_published_differs_from_ours_by_settings_alone():
     published = PRESETS["published"]
     policy, temperatures = published.policy, published.temperatures

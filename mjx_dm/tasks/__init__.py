@@ -10,6 +10,7 @@ import inspect
 import math
 import pkgutil
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -57,9 +58,11 @@ def get_task(name: str | Task, **options: Any) -> Task:
         )
     make = _tasks().get(name)
     if make is None:
-        names = ", ".join(task_names())
+        near = get_close_matches(name, task_names(), 1)
+        said = f" ({near[0]} is near it)" if near else ""
         raise ConfigError(
-            f"--task {name} is unknown; choose from {names}, or give a Python file: my_robot.py."
+            f"--task {name} is unknown{said}; choose from {', '.join(task_names())}, or give a "
+            "Python file: my_robot.py."
         )
     known = inspect.signature(make).parameters
     for option in options:

@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ READABLE = (
     "actuator_length", "actuator_velocity", "ten_length", "ten_velocity", "cfrc_ext",
 )  # fmt: skip
 """The fields of MjData that `reads` may name: those that every engine computes alike."""
+IN_FIELDS = ("qpos", "qvel", *READABLE)
 
 # Steps under random actions that are looked at for numbers that are not finite.
 STEPS = 5
@@ -134,6 +136,8 @@ class _Check:
             return f"; name it in carries for before to hold it: carries=({name!r},)"
         if name in READABLE:
             return f"; name it in reads for the engines to compute it: reads=({name!r},)"
+        if isinstance(name, str) and (near := get_close_matches(name, IN_FIELDS, 1)):
+            return f"; near it is {near[0]}"
         if isinstance(error, jax.errors.TracerBoolConversionError):
             return "; write jnp.where(...) for if, and &, | and ~ for and, or and not"
         return ""

@@ -84,6 +84,7 @@ def written(folder, text=GOOD, name="my_robot.py"):
         ("reads=", "frame_skip=0, reads=", "frame_skip: it must be a whole number of at least 1"),
         ('("xpos",)', '("xposs",)', "reads: the field 'xposs' is unknown; choose from xpos, xquat"),
         ('("xpos",)', "()", r"line 13, in observe: KeyError: xpos; name it in reads .*\('xpos',\)"),
+        (OBSERVED, 'fields["qpoz"]', "line 13, in observe: KeyError: qpoz; near it is qpos"),
         (OBSERVED, 'fields["qpos"][:, None]', r"observe: .* gives float32 of shape \(1, 1\)"),
         (
             OBSERVED,
