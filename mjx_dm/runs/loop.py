@@ -172,16 +172,18 @@ class _Run:
                 state, ahead = launcher(state)
             launch, ahead = ahead, None
             env_steps += c.run.chunk_iterations * c.physics.num_envs
+            # Several processes agree on nothing while a launch is under way: its collectives and
+            # those of the agreement could meet in another order elsewhere.
+            told = None if launcher.overlaps else self._wait(launch, start)
             to_score = env_steps >= next_eval
             to_save = self.hosts.led(to_score or self.keeper.is_due(self.train_seconds))
             is_last = env_steps >= c.run.env_steps
             if launcher.overlaps and not (to_save or is_last or self._is_over(stop)):
                 state, ahead = launcher(state)
-            metrics, updates, finite = launch.wait()
-            now = time.monotonic()
-            self._took(now - start)
-            self._record(env_steps, training.known(metrics, self.of_learner), updates, now - start)
-            start = now
+            metrics, updates, finite, seconds = told or self._wait(launch, start)
+            # Where the next launch is under way, it counts from the end of this one on.
+            start = time.monotonic()
+            self._record(env_steps, training.known(metrics, self.of_learner), updates, seconds)
             if not finite:
                 raise FloatingPointError(health.report(self.directory, env_steps, state.learner))
             # Whoever stops a run twice while episodes are played loses nothing.
@@ -206,10 +208,13 @@ class _Run:
             if self.hosts.leads:
                 self.keeper.finish(kept, env_steps)
 
-    def _took(self, seconds: float) -> None:
-        """Counts what a launch took; where the next began before it was over, from its end on."""
+    def _wait(self, launch: Launch, start: float) -> tuple[dict[str, float], int, bool, float]:
+        """What a launch tells, and the seconds since `start`, which are counted as training."""
+        told = launch.wait()
+        seconds = time.monotonic() - start
         self.train_seconds += seconds
         self.clock.spent("training", seconds)
+        return *told, seconds
 
     def _record(
         self, env_steps: int, values: dict[str, float], updates: int, seconds: float
