@@ -88,7 +88,7 @@ def test_make_env_without_a_task_is_humanoid_v4():
     [
         ({"num_envs": 0}, "num_envs must be at least 1, got 0."),
         ({"max_episode_steps": 0}, "max_episode_steps must be at least 1, got 0."),
-        ({"task": "Hopper"}, "--task Hopper is unknown \(Hopper-v5 is near it\); choose from"),
+        ({"task": "Hopper"}, "--task Hopper is unknown .Hopper-v5 is near it.; choose from"),
         ({"engine": "c"}, "engine 'c' is unknown; choose from auto, mujoco, mjx, warp."),
         ({"physics": "v5"}, "physics 'v5' is unknown; choose from auto, exact, v4, fast."),
     ],
