@@ -144,7 +144,8 @@ class Soak:
             return self.do_small_files()
         disk = self.folder / "disk"
         disk.mkdir(exist_ok=True)
-        size = 2 * sum(x.stat().st_size for x in self.run.rglob("*") if x.is_file()) + 2**20
+        # With room for what a run that has not begun yet will write.
+        size = 2 * sum(x.stat().st_size for x in self.run.rglob("*") if x.is_file()) + 2**24
         options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)]
         if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
             return self.do_small_files()
