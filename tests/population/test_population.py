@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mjx_dm.checkpoints import policy_file
 from mjx_dm.checkpoints.policy import load_policy
 from mjx_dm.config import replace, to_json
 from mjx_dm.engines import make_engine
@@ -140,7 +141,11 @@ def test_learners_have_the_seeds_of_runs_and_their_policies_are_kept(keys, tmp_p
     # No longer than the run itself.
     assert [row["env_steps"] for row in found["rounds"]] == [256, 512]
     last = found["rounds"][-1]
+    init = jax.jit(networks.mixture_network(PRESETS["smoke"], SPACES).init)
     for i in range(2):
+        weights = policy_file.read(kept / f"learner_{i}" / policy_file.NAME).actor
+        of_seed = init(jax.random.key(3 + i), jnp.zeros((1, SPACES.obs_size)))["params"]
+        jax.tree.map(np.testing.assert_array_equal, weights, of_seed)
         policy = load_policy(kept / f"learner_{i}")
         score = evaluate(policy, policy.task, episodes=chosen.run.eval_episodes, seed=0)
         assert policy.env_steps == 512

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+# Behind the two lines above, which these imports need.
 import numpy as np  # noqa: E402
 from limits import Limit, give  # noqa: E402
 
